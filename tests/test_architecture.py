@@ -1,0 +1,133 @@
+"""The direction of imports, as a table, checked on every source file."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+# package -> the packages of ours it may import
+ALLOWED = {
+    "runpod_client": set[str](),
+    "runpod_ssh": {"runpod_client"},
+    "runner_installer": {"runpod_client", "runpod_ssh"},
+    "runpod_hub": {"runpod_client", "runpod_ssh", "runner_installer"},
+    "runpod_sim": set[str](),
+}
+# modules of runpod_client that others may import directly; all else through the root
+SHARED = {"runpod_client.config", "runpod_client.console", "runpod_client.logs"}
+
+# Inside a package: a module may import only modules of lower or equal rank.
+# What is not named has rank 2, an operation.
+RANKS = {
+    "errors": 0,
+    "model": 0,
+    "clock": 0,
+    "exit_codes": 1,
+    "transport": 1,
+    "connection": 1,
+    "github": 1,
+    "wire": 1,
+    "app": 3,
+    "demo": 3,
+    "cli": 4,
+    "__init__": 4,
+}
+# `github` is the transport of runner_installer but a face of the simulator
+RANK_EXCEPTIONS = {("runpod_sim", "github"): 2}
+
+# third-party library -> the only modules that may import it
+ONLY_IN = {
+    "asyncssh": {
+        "runpod_ssh.connection",
+        "runpod_sim.asyncssh_server",
+    },
+    "requests": {
+        "runpod_client.transport",
+        "runner_installer.github",
+        "runner_installer.tarball",
+    },
+    "sqlalchemy": {"runpod_hub.store", "runpod_hub.migrations", "runpod_hub.tables"},
+    "mcp": {"runpod_hub.mcp_tools"},
+}
+
+
+def source_files() -> list[Path]:
+    return sorted(
+        path
+        for path in ROOT.glob("pkgs/*/src/**/*.py")
+        if "runner_kit" not in path.parts
+    )
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts[3:]
+    return ".".join(parts)
+
+
+def imported_modules(path: Path) -> Iterator[str]:
+    """Yield every module a file imports, wherever in the file the import stands."""
+    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"relative import in {path}"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def is_module(name: str) -> bool:
+    package, *rest = name.split(".")
+    base = ROOT / "pkgs" / package.replace("_", "-") / "src" / package
+    path = base.joinpath(*rest)
+    return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
+
+
+def test_every_package_is_in_the_table() -> None:
+    packages = {path.parent.name for path in ROOT.glob("pkgs/*/src/*/__init__.py")}
+
+    assert packages == set(ALLOWED)
+
+
+@pytest.mark.parametrize("path", source_files(), ids=module_name)
+def test_packages_import_only_packages_below_them(path: Path) -> None:
+    here = module_name(path).split(".")[0]
+
+    for name in imported_modules(path):
+        package = name.split(".")[0]
+        if package == here or package not in ALLOWED:
+            continue
+        assert package in ALLOWED[here], f"{path} imports {name}"
+        if is_module(name) and "." in name:
+            assert name in SHARED, f"{path} imports {name}, not through the root"
+
+
+def rank_of(name: str) -> int:
+    package, *rest = name.split(".")
+    head = rest[0] if rest else "__init__"
+    return RANK_EXCEPTIONS.get((package, head), RANKS.get(head, 2))
+
+
+@pytest.mark.parametrize("path", source_files(), ids=module_name)
+def test_modules_import_only_modules_below_them(path: Path) -> None:
+    here = module_name(path)
+    package = here.split(".")[0]
+
+    for name in imported_modules(path):
+        if not name.startswith(f"{package}.") or not is_module(name):
+            continue
+        assert rank_of(name) <= rank_of(here), f"{here} imports {name}"
+
+
+@pytest.mark.parametrize("path", source_files(), ids=module_name)
+def test_third_party_libraries_stay_behind_their_module(path: Path) -> None:
+    here = module_name(path)
+
+    for name in imported_modules(path):
+        library = name.split(".")[0]
+        homes = ONLY_IN.get(library)
+        if homes is not None:
+            allowed = any(here == home or here.startswith(f"{home}.") for home in homes)
+            assert allowed, f"{here} imports {library}"
