@@ -1,0 +1,48 @@
+{
+  lib,
+  buildPythonPackage,
+  click,
+  hatchling,
+  msgspec,
+  requests,
+  runpod-client,
+  runpod-ssh,
+  stamina,
+  structlog,
+}:
+
+buildPythonPackage {
+  pname = "runner-installer";
+  version = (lib.importTOML ./pyproject.toml).project.version;
+  pyproject = true;
+
+  src = lib.fileset.toSource {
+    root = ./.;
+    fileset = lib.fileset.unions [
+      ./pyproject.toml
+      ./README.md
+      ./src
+    ];
+  };
+
+  build-system = [ hatchling ];
+  dependencies = [
+    click
+    msgspec
+    requests
+    runpod-client
+    runpod-ssh
+    stamina
+    structlog
+  ];
+
+  # the suite needs all five packages: see checks.pytest in flake.nix
+  doCheck = false;
+  pythonImportsCheck = [ "runner_installer" ];
+
+  meta = {
+    description = "Make a RunPod pod a GitHub Actions runner, and clean up after it";
+    license = lib.licenses.mit;
+    mainProgram = "runner-installer";
+  };
+}
