@@ -114,7 +114,6 @@ in
 
     systemd.services.runpod-hub = {
       description = "RunPod hub: pods, agents and costs";
-      documentation = [ "https://github.com/runpod-hub/runpod-hub" ];
       wantedBy = [ "multi-user.target" ];
       wants = [ "network-online.target" ];
       after = [ "network-online.target" ];
