@@ -12,7 +12,6 @@ pkgs.mkShell {
     pkgs.procps
     pkgs.shellcheck
     pkgs.tmux
-    pkgs.util-linux
   ];
   shellHook = ''
     export RUNPOD_SIM_NSS_WRAPPER=${pkgs.nss_wrapper}/lib/libnss_wrapper.so

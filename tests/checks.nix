@@ -55,7 +55,6 @@ lib.mapAttrs' (name: lib.nameValuePair "package-${name}") (removeAttrs self.pack
     pkgs.openssh
     pkgs.procps
     pkgs.tmux
-    pkgs.util-linux
   ] ''
     export RUNPOD_SIM_NSS_WRAPPER=${pkgs.nss_wrapper}/lib/libnss_wrapper.so
     export LANG=C.UTF-8

@@ -19,7 +19,6 @@
   python3,
   starlette,
   structlog,
-  util-linux,
   uvicorn,
 }:
 
@@ -62,7 +61,6 @@ buildPythonPackage {
         openssh
         procps
         python3
-        util-linux
       ]
     }"
     "--set-default RUNPOD_SIM_NSS_WRAPPER ${nss_wrapper}/lib/libnss_wrapper.so"

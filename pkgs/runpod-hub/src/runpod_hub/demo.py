@@ -12,7 +12,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.error
@@ -22,6 +21,8 @@ from decimal import Decimal
 from pathlib import Path
 from types import FrameType
 from typing import Any
+
+import click
 
 from runpod_client.config import default_state_dir
 from runpod_hub.child_processes import Child, start_child, stop_child
@@ -65,7 +66,7 @@ class Demo:
 
     def run(self) -> None:
         """Go through all phases; raises DemoError at the first one that fails."""
-        print("The whole job against a simulated RunPod. No account, no cost.\n")
+        click.echo("The whole job against a simulated RunPod. No account, no cost.\n")
         self._phase("start a simulated RunPod and GitHub", self._start_simulator)
         self._phase("start the hub", self._start_hub)
         self._phase("rent a pod", lambda: self._create(JOB_POD))
@@ -204,13 +205,13 @@ class Demo:
 
     def _phase(self, title: str, work: Callable[[], None]) -> None:
         self._done += 1
-        print(f"{self._done:2}. {title}", flush=True)
+        click.echo(f"{self._done:2}. {title}")
         started = time.monotonic()
         work()
-        print(f"    done in {time.monotonic() - started:.1f} s", flush=True)
+        click.echo(f"    done in {time.monotonic() - started:.1f} s")
 
     def _say(self, text: str) -> None:
-        print(f"    {text}", flush=True)
+        click.echo(f"    {text}")
 
     def _at(self, name: str) -> str:
         return str(self._folder / name)
@@ -281,7 +282,7 @@ class Demo:
         return path
 
     def _print_invitation(self, env_file: Path) -> None:
-        print(f"""
+        click.echo(f"""
 The hub keeps serving. Open the dashboard:
 
     {self._login_url}
@@ -294,7 +295,6 @@ Try, in another terminal:
 or, for the programs themselves:  . {shlex.quote(str(env_file))}
 
 Ctrl-C ends it all; nothing stays behind.""")
-        sys.stdout.flush()
 
 
 def run_demo(*, once: bool, port: int) -> int:
@@ -311,11 +311,11 @@ def run_demo(*, once: bool, port: int) -> int:
         demo = Demo(folder, once=once, port=port)
         try:
             demo.run()
-            print(f"\nAll phases done in {time.monotonic() - started:.1f} s.")
+            click.echo(f"\nAll phases done in {time.monotonic() - started:.1f} s.")
             if not once:
                 demo.serve()
         except KeyboardInterrupt:
-            print("\nInterrupted: ending everything.", file=sys.stderr)
+            click.echo("\nInterrupted: ending everything.", err=True)
             return 130 if once else 0
         finally:
             # a second Ctrl-C must not stop the cleaning up; each step is bounded
