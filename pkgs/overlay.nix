@@ -20,6 +20,9 @@ final: prev: {
   runpod-demo = final.writeShellApplication {
     name = "runpod-demo";
     runtimeInputs = [
+      final.runpod-client
+      final.runpod-ssh
+      final.runner-installer
       final.runpod-hub
       final.runpod-sim
     ];
