@@ -1,0 +1,99 @@
+"""The composition root: one application of world, machines and every wire face.
+
+`build_app` puts the parts together and owns what they start; nothing else does.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from runpod_sim.admin import Admin
+from runpod_sim.catalog import Catalog
+from runpod_sim.clock import Clock
+from runpod_sim.faults import FaultBook
+from runpod_sim.forge import Forge
+from runpod_sim.gate import KeyRule
+from runpod_sim.github import github_routes
+from runpod_sim.graphql_api import GraphQLFace
+from runpod_sim.machines import Machines, choose_openssh
+from runpod_sim.rest import RestFace
+from runpod_sim.service import Service
+from runpod_sim.world import World, WorldSettings
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class SimConfig:
+    """What a simulator is built from.
+
+    Args:
+        base_url: Where it will be reached, without a trailing slash.
+        state_dir: Where pods live; the caller makes and removes it.
+        ssh: auto, openssh or asyncssh.
+        required_key: The one API key let in; None for any of RunPod's form.
+    """
+
+    base_url: str
+    state_dir: Path
+    seed: int = 0
+    ssh: str = "auto"
+    required_key: str | None = None
+    introspection: bool = True
+    settings: WorldSettings = field(default_factory=WorldSettings)
+
+
+def build_service(config: SimConfig, clock: Clock) -> Service:
+    """Return the platform's service with its world and machines."""
+    world = World(Catalog(), config.settings, seed=config.seed)
+    openssh = choose_openssh(config.ssh, os.environ.get("PATH", os.defpath))
+
+    def append_log(pod_id: str, source: str, line: str) -> None:
+        world.append_log(pod_id, source, line, clock.now())
+
+    machines = Machines(world, config.state_dir, openssh, append_log=append_log)
+    return Service(world, machines, clock, FaultBook())
+
+
+def build_app(config: SimConfig, *, clock: Clock | None = None) -> Starlette:
+    """Return the application; its lifespan owns every pod's processes.
+
+    Raises:
+        OpenSSHUnusableError: sshd was demanded and there is none.
+    """
+    used_clock = clock or Clock()
+    service = build_service(config, used_clock)
+    keys = KeyRule(config.required_key)
+    graphql = GraphQLFace(service, keys, introspection=config.introspection)
+    forge = Forge(used_clock, seed=config.seed, base_url=config.base_url)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        ticking = asyncio.create_task(service.run(), name="time")
+        ticking.add_done_callback(_report_end)
+        try:
+            yield
+        finally:
+            ticking.cancel()
+            await asyncio.wait([ticking])
+            await service.machines.close()
+
+    routes = [
+        Route("/graphql", graphql.answer, methods=["POST"]),
+        *RestFace(service, keys).routes(),
+        *Admin(service).routes(),
+        *github_routes(forge),
+    ]
+    return Starlette(routes=routes, lifespan=lifespan)
+
+
+def _report_end(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.error("time_stopped", error_detail=str(task.exception()))

@@ -1,0 +1,187 @@
+"""Finding a usable OpenSSH server on this host, and its configuration for a pod.
+
+It looks on PATH alone, so that hiding sshd there hides it. It starts no server.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from runpod_sim.pod_directory import PodDirectory, write_private
+
+NSS_WRAPPER_VARIABLE = "RUNPOD_SIM_NSS_WRAPPER"
+NSS_WRAPPER_PLACES = (
+    "/usr/lib/x86_64-linux-gnu/libnss_wrapper.so",
+    "/usr/lib/aarch64-linux-gnu/libnss_wrapper.so",
+    "/usr/lib64/libnss_wrapper.so",
+    "/usr/lib/libnss_wrapper.so",
+)
+SFTP_PLACES = (
+    "/usr/lib/openssh",
+    "/usr/libexec/openssh",
+    "/usr/lib/ssh",
+    "/usr/libexec",
+)
+INSTALL_HINT = "install it (Debian: apt-get install openssh-server)"
+VERSION_SECONDS = 10
+# OpenSSH 9.8 began to punish an address for failed logins; all pods share this one.
+FIRST_WITH_PENALTIES = (9, 8)
+
+
+class OpenSSHUnusableError(Exception):
+    """No sshd on this host can serve pods; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class OpenSSH:
+    """A usable sshd.
+
+    Args:
+        nss_wrapper: The library that makes an unprivileged user look like root; None
+            where the simulator is root.
+    """
+
+    sshd: str
+    bash: str
+    sftp_server: str | None
+    version: tuple[int, int]
+    nss_wrapper: str | None = None
+    path: str = field(default="", repr=False)
+
+    def environment(self, directory: PodDirectory) -> dict[str, str]:
+        """Return sshd's own environment, writing the user database it may need."""
+        env = {"PATH": self.path}
+        if self.nss_wrapper is None:
+            return env
+        user = f"root:x:{os.getuid()}:{os.getgid()}::{directory.home}:{self.bash}\n"
+        passwd = directory.etc / "passwd"
+        group = directory.etc / "group"
+        write_private(passwd, user + "sshd:x:74:74::/:/bin/false\n")
+        write_private(group, f"root:x:{os.getgid()}:\n")
+        return env | {
+            "LD_PRELOAD": self.nss_wrapper,
+            "NSS_WRAPPER_PASSWD": str(passwd),
+            "NSS_WRAPPER_GROUP": str(group),
+        }
+
+    def write_config(self, directory: PodDirectory, port: int) -> Path:
+        """Write the configuration for one pod and return its path."""
+        lines = [
+            f"Port {port}",
+            "ListenAddress 127.0.0.1",
+            f"HostKey {directory.host_key}",
+            f"AuthorizedKeysFile {directory.authorized_keys}",
+            f"ForceCommand {directory.session_script}",
+            "PermitRootLogin prohibit-password",
+            "PasswordAuthentication no",
+            "KbdInteractiveAuthentication no",
+            "StrictModes no",
+            "UsePAM no",
+            "UseDNS no",
+            "PidFile none",
+            "PrintMotd no",
+            "AcceptEnv LANG LC_*",
+        ]
+        if self.sftp_server is not None:
+            lines.append(f"Subsystem sftp {self.sftp_server}")
+        if self.version >= FIRST_WITH_PENALTIES:
+            lines.append("PerSourcePenalties no")
+        path = directory.etc / "sshd_config"
+        write_private(path, "\n".join(lines) + "\n")
+        return path
+
+    def command(self, config: Path) -> list[str]:
+        """Return the command that serves a pod; sshd wants its absolute path."""
+        return [self.sshd, "-D", "-e", "-f", str(config)]
+
+
+def find_openssh(search_path: str) -> OpenSSH:
+    """Return a usable sshd.
+
+    Raises:
+        OpenSSHUnusableError: There is none, with the reason and the cure.
+    """
+    sshd = shutil.which("sshd", path=search_path)
+    bash = shutil.which("bash", path=search_path)
+    if bash is None:
+        raise OpenSSHUnusableError("bash is not on PATH: install bash")
+    if sshd is None:
+        raise OpenSSHUnusableError(f"sshd is not on PATH: {INSTALL_HINT}")
+    wrapper = None
+    if os.geteuid() != 0:
+        wrapper = find_nss_wrapper()
+        if wrapper is None:
+            raise OpenSSHUnusableError(
+                "sshd cannot log root in without being root: install libnss-wrapper"
+                f" or set {NSS_WRAPPER_VARIABLE} to libnss_wrapper.so"
+            )
+    sshd = str(Path(sshd).absolute())
+    found = OpenSSH(
+        sshd=sshd,
+        bash=bash,
+        sftp_server=find_sftp_server(sshd),
+        version=read_version(sshd),
+        nss_wrapper=wrapper,
+        path=search_path,
+    )
+    make_privilege_separation_directory(found)
+    return found
+
+
+def find_nss_wrapper() -> str | None:
+    """Return the path of libnss_wrapper.so, None where it is not installed."""
+    named = os.environ.get(NSS_WRAPPER_VARIABLE)
+    places = (named,) if named else NSS_WRAPPER_PLACES
+    return next((place for place in places if place and Path(place).exists()), None)
+
+
+def find_sftp_server(sshd: str) -> str | None:
+    """Return the sftp-server that belongs to this sshd, None where there is none."""
+    beside = Path(sshd).resolve().parent.parent / "libexec"
+    for place in (beside, *(Path(place) for place in SFTP_PLACES)):
+        candidate = place / "sftp-server"
+        if os.access(candidate, os.X_OK):
+            return str(candidate)
+    return None
+
+
+def _ask(command: list[str]) -> str:
+    try:
+        answer = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=VERSION_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise OpenSSHUnusableError(
+            f"{command[0]} does not run ({error}): {INSTALL_HINT}"
+        ) from error
+    return answer.stdout + answer.stderr
+
+
+def read_version(sshd: str) -> tuple[int, int]:
+    """Return sshd's major and minor version, (0, 0) where it does not say."""
+    found = re.search(r"OpenSSH_(\d+)\.(\d+)", _ask([sshd, "-V"]))
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def make_privilege_separation_directory(openssh: OpenSSH) -> None:
+    """Make the empty directory a root sshd insists on, where it is missing."""
+    if os.geteuid() != 0:
+        return
+    # The path is compiled in; sshd names it when it misses it.
+    complaint = _ask([openssh.sshd, "-t", "-f", os.devnull])
+    found = re.search(r"Missing privilege separation directory: (/\S+)", complaint)
+    if found:
+        try:
+            Path(found[1]).mkdir(mode=0o755, parents=True, exist_ok=True)
+        except OSError as error:
+            raise OpenSSHUnusableError(
+                f"sshd needs the directory {found[1]}: make it as root ({error})"
+            ) from error
