@@ -4,7 +4,9 @@
   click,
   hatchling,
   msgspec,
+  platformdirs,
   requests,
+  rich,
   runpod-client,
   runpod-ssh,
   stamina,
@@ -29,7 +31,9 @@ buildPythonPackage {
   dependencies = [
     click
     msgspec
+    platformdirs
     requests
+    rich
     runpod-client
     runpod-ssh
     stamina
