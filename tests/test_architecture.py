@@ -30,6 +30,7 @@ RANKS = {
     "connection": 1,
     "github": 1,
     "wire": 1,
+    "refusals": 1,
     "app": 3,
     "demo": 3,
     "cli": 4,

@@ -43,6 +43,7 @@ EXIT_CODES: Mapping[type[errors.Error], int] = {
     errors.RateLimitedError: 5,
     errors.InsufficientBalanceError: 5,
     errors.CapabilityRetiredError: 1,
+    errors.UnavailableError: 7,
     errors.ProtocolError: 1,
     errors.TransportError: 7,
     errors.UnsettledCreateError: 7,
@@ -54,10 +55,14 @@ def exit_code(
     error: errors.Error, table: Mapping[type[errors.Error], int] = EXIT_CODES
 ) -> int:
     """Return the exit status that belongs to an error."""
-    for kind in type(error).__mro__:
-        if kind in table:
-            return table[kind]
-    return 1
+    return exit_code_of(type(error), table)
+
+
+def exit_code_of(
+    kind: type[errors.Error], table: Mapping[type[errors.Error], int] = EXIT_CODES
+) -> int:
+    """Return the exit status of a kind of error: its nearest ancestor in the table."""
+    return next(table[k] for k in kind.__mro__ if k in table)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,6 +205,11 @@ def options(
             logs.configure(level=log_level, format_name=log_format)
             try:
                 return function(session, *args, **kwargs)
+            except BrokenPipeError:
+                # the reader of our stdout has gone (`| head`): nobody is left to
+                # tell; caught here, since click would call it a failure
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                sys.exit(0)
             except errors.Error as error:
                 _fail(error, session, exit_code(error, codes))
 
@@ -238,10 +248,6 @@ def run(command: click.Command, program: str) -> NoReturn:
     except KeyboardInterrupt:
         click.echo("Interrupted.", err=True)
         sys.exit(EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        # the reader of our stdout has gone (`| head`): nobody is left to tell
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except Exception:  # noqa: BLE001  # the boundary: a bug is shown with its traceback
         traceback.print_exc()
         click.echo(

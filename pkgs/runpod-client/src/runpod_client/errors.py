@@ -12,6 +12,7 @@
     │   ├── RateLimitedError        .retry_after_seconds
     │   ├── InsufficientBalanceError
     │   ├── CapabilityRetiredError  the service withdrew this interface (410)
+    │   ├── UnavailableError        the service failed inside (5xx): nothing is known
     │   ├── ProtocolError           the answer is not as documented
     │   └── TransportError          no answer at all
     ├── UnsettledCreateError        .intent_id  (a pod may or may not exist)
@@ -156,6 +157,10 @@ class InsufficientBalanceError(APIError):
 
 class CapabilityRetiredError(APIError):
     """The service has withdrawn the interface this needs (HTTP 410)."""
+
+
+class UnavailableError(APIError):
+    """The service failed inside (HTTP 5xx): whether it did what was asked is unknown."""
 
 
 class ProtocolError(APIError):

@@ -43,6 +43,21 @@ def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     return event
 
 
+def adopt_retry(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Say stamina's retry event in our words; a structlog processor."""
+    if event.get("event") != "stamina.retry_scheduled":
+        return event
+    kind, _, detail = str(event.get("caused_by", "")).partition("(")
+    return {
+        "event": "call_retried",
+        "level": event.get("level", "warning"),
+        "attempt": event.get("retry_num"),
+        "wait_seconds": event.get("wait_for"),
+        "error": kind,
+        "error_detail": detail.removesuffix(")").strip("'\""),
+    }
+
+
 def configure(
     *,
     level: str = "info",
@@ -72,6 +87,7 @@ def configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
+            adopt_retry,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.dict_tracebacks
             if as_json

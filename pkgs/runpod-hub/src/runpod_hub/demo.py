@@ -171,17 +171,19 @@ class Demo:
         self._say(stopped["status"])
 
     def _cost(self) -> None:
-        billing = self._get("/_sim/billing")
-        for row in billing["pods"]:
+        for row in self._get("/_sim/billing")["pods"]:
+            total, compute, storage = (
+                Decimal(str(row[name]))
+                for name in ("total_usd", "compute_usd", "storage_usd")
+            )
             self._say(
-                f"{row['name']}: ${Decimal(row['amount_usd']):.6f} for"
-                f" {row['running_seconds']:.0f} s at ${row['price_usd_per_hour']}/hour"
-                " (simulated money)"
+                f"{row['pod_id']}: ${total:.6f} of simulated money"
+                f" (compute ${compute:.6f}, disks ${storage:.6f})"
             )
 
     def _terminate(self, name: str) -> None:
         done = self._json("runpod-client", "pods", "terminate", name, "--yes", "--json")
-        self._say(done["status"])
+        self._say(f"{done['name']} is {'gone' if done['terminated'] else 'not there'}")
 
     def _check_nothing_left(self) -> None:
         pods = self._json("runpod-client", "pods", "list", "--json")
@@ -193,7 +195,7 @@ class Demo:
         facts = {
             "pods": len(pods["pods"]),
             "runners at GitHub": len(runners),
-            "processes on pods": world["processes"],
+            "processes on pods": world["process_count"],
             "SSH keys": len(identities),
             "child processes": int(Path(f"/proc/{hub}").exists()),
         }
