@@ -49,7 +49,7 @@ class Duration(click.ParamType):
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="runpod-sim", prog_name="runpod-sim")
 def main() -> None:
-    r"""Run a RunPod and a GitHub on this machine, without an account.
+    """Run a RunPod and a GitHub on this machine, without an account.
 
     \b
     Example:
@@ -57,7 +57,7 @@ def main() -> None:
       . ./sim.env
       runpod-sim fault add no_capacity --times 2
       runpod-sim clock advance 1h
-    """
+    """  # noqa: D301 - click wants the character
 
 
 @main.command()
@@ -98,15 +98,14 @@ def main() -> None:
     "--log-format", type=click.Choice(["auto", "console", "json"]), default="auto"
 )
 def serve(**options: Any) -> None:
-    r"""Serve until Ctrl-C; print the variables that point tools here.
+    """Serve until Ctrl-C; print the variables that point tools here.
 
     Any key of the form rpa_... is an account of its own with $100.
 
     \b
     Example:
       runpod-sim serve --port 8000
-      eval "$(runpod-sim serve --port 8000 | head -7)"
-    """
+    """  # noqa: D301 - click wants the character
     import secrets  # noqa: PLC0415 - lazy, see the module's docstring
 
     from runpod_sim.app import SimConfig, build_app  # noqa: PLC0415 - lazy
@@ -226,7 +225,7 @@ def call(url: str, method: str, path: str, body: dict[str, Any] | None = None) -
 
 @main.group()
 def fault() -> None:
-    r"""Make things go wrong in a running simulator.
+    """Make things go wrong in a running simulator.
 
     \b
     Example:
@@ -234,7 +233,7 @@ def fault() -> None:
       runpod-sim fault add lost_answer --operation deploy
       runpod-sim fault add rate_limited --probability 0.2 --seed 7
       runpod-sim fault clear
-    """
+    """  # noqa: D301 - click wants the character
 
 
 @fault.command("add")
@@ -271,12 +270,12 @@ def clear_faults(url: str, fault_id: int | None) -> None:
 
 @main.group()
 def clock() -> None:
-    r"""Read or wind the simulated clock.
+    """Read or wind the simulated clock.
 
     \b
     Example:
       runpod-sim clock advance 30d
-    """
+    """  # noqa: D301 - click wants the character
 
 
 @clock.command("advance")

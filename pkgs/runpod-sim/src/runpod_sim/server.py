@@ -6,6 +6,8 @@ shutdown and so hide how the run ended.
 
 import asyncio
 import contextlib
+import fcntl
+import shutil
 import signal
 import socket
 import tempfile
@@ -23,6 +25,8 @@ log = structlog.get_logger(__name__)
 EXIT_INTERRUPTED = 130
 SHUTDOWN_SECONDS = 2
 BACKLOG = 512
+TEMPORARY_PREFIX = "runpod-sim-"
+LOCK_NAME = "lock"
 
 
 class Server(uvicorn.Server):
@@ -75,10 +79,26 @@ def state_directory(chosen: Path | None) -> Iterator[Path]:
         chosen.mkdir(parents=True, exist_ok=True)
         yield chosen.absolute()
         return
-    with tempfile.TemporaryDirectory(
-        prefix="runpod-sim-", ignore_cleanup_errors=True
-    ) as name:
+    remove_abandoned()
+    with (
+        tempfile.TemporaryDirectory(
+            prefix=TEMPORARY_PREFIX, ignore_cleanup_errors=True
+        ) as name,
+        (Path(name) / "lock.new").open("w") as lock,
+    ):
+        # The kernel lets go of the lock when this process dies, however it dies. It
+        # gets its name only when it is held, so nobody takes us for abandoned.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        (Path(name) / "lock.new").rename(Path(name) / LOCK_NAME)
         yield Path(name)
+
+
+def remove_abandoned() -> None:
+    """Remove the temporary directories of simulators that were killed."""
+    for path in Path(tempfile.gettempdir()).glob(f"{TEMPORARY_PREFIX}*/{LOCK_NAME}"):
+        with contextlib.suppress(OSError), path.open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path.parent, ignore_errors=True)
 
 
 def serve(app: Starlette, opened: socket.socket, on_started: Callable[[], None]) -> int:

@@ -1,0 +1,34 @@
+"""What the tests of this package share beside the fixtures in support."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from runpod_ssh import HostKeyPolicy, HostKeyStore, HostKeyVerifier
+
+VerifierFactory = Callable[..., HostKeyVerifier]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> HostKeyStore:
+    return HostKeyStore(tmp_path / "state" / "host_keys")
+
+
+@pytest.fixture
+def verifier(store: HostKeyStore) -> VerifierFactory:
+    def make(
+        *,
+        pod_id: str = "pod1",
+        start: str = "start-1",
+        policy: HostKeyPolicy = HostKeyPolicy.TRUST_ON_FIRST_USE,
+    ) -> HostKeyVerifier:
+        return HostKeyVerifier(store, pod_id=pod_id, start=start, policy=policy)
+
+    return make
+
+
+@pytest.fixture
+def host_keys(verifier: VerifierFactory) -> HostKeyVerifier:
+    """The verifier of one connection to a pod nobody has met before."""
+    return verifier()
