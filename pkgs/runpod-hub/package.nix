@@ -6,12 +6,16 @@
   click,
   fastapi,
   hatchling,
+  msgspec,
   nicegui,
+  pydantic,
+  python-multipart,
   rich,
   runner-installer,
   runpod-client,
   runpod-ssh,
   sqlalchemy,
+  starlette,
   structlog,
   uvicorn,
 }:
@@ -36,12 +40,16 @@ buildPythonPackage {
     alembic
     click
     fastapi
+    msgspec
     nicegui
+    pydantic
+    python-multipart
     rich
     runner-installer
     runpod-client
     runpod-ssh
     sqlalchemy
+    starlette
     structlog
     uvicorn
   ];

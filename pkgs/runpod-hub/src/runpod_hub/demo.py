@@ -117,7 +117,9 @@ class Demo:
         self._say(f"{self._sim_url}, pods served by {world['ssh_server']}")
 
     def _start_hub(self) -> None:
-        command = ["runpod-hub", "serve", "--json", "--port", str(self._port)]
+        # a look every 5 s, so that a person who watches the page sees the pods come
+        command = ["runpod-hub", "serve", "--json", "--interval", "5"]
+        command += ["--port", str(self._port)]
         announced = json.loads(self._start(command))
         self._hub_url, self._login_url = announced["url"], announced["login_url"]
         self._say(self._hub_url)
