@@ -214,13 +214,13 @@ class Creation:
                 refusal = error
             except DOUBTFUL as error:
                 return self._find_made(intent, error)
-        if len(tried) > 1:
-            refusal = NoCapacityError(
-                f"RunPod has none of these free: {', '.join(tried)}",
+        if tried:
+            raise NoCapacityError(
+                f"RunPod has no {' and no '.join(tried)} free now",
                 gpu_type=tried[-1],
                 operation="createPod",
                 hint=refusal.hint,
-            )
+            ) from refusal
         raise refusal
 
     def _find_made(self, intent: Intent, cause: APIError) -> Pod:
