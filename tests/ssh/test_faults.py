@@ -93,10 +93,12 @@ async def test_server_that_hangs_up_is_named(host_keys: HostKeyVerifier) -> None
 async def test_connection_cut_in_the_middle_of_an_answer_is_no_result(
     host_keys: HostKeyVerifier,
 ) -> None:
-    async with ssh_server() as address:
-        async with connect(address, host_keys=host_keys) as connection:
-            with pytest.raises(SSHUnreachableError) as caught:
-                await connection.run("anything")
+    async with (
+        ssh_server() as address,
+        connect(address, host_keys=host_keys) as connection,
+    ):
+        with pytest.raises(SSHUnreachableError) as caught:
+            await connection.run("anything")
 
     assert "Whether the command finished is unknown" in caught.value.hint
 

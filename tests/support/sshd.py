@@ -136,7 +136,8 @@ class Sshd:
         """End it and every session it has."""
         if self.process is None:
             return
-        for pid in reversed(self._family()):
+        # parents first: a session that outlives its command would report its end
+        for pid in self._family():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.process.wait(timeout=START_SECONDS)
