@@ -65,7 +65,7 @@ lib.mapAttrs' (name: lib.nameValuePair "package-${name}") (removeAttrs self.pack
   lint = inSource "check-lint" [ pkgs.shellcheck ] ''
     ruff format --diff .
     ruff check .
-    mypy pkgs/*/src tests
+    python -m mypy pkgs/*/src tests
     scripts/lint-shell
   '';
 

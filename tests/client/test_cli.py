@@ -396,7 +396,7 @@ def test_lack_of_capacity_is_explained(
 
     done = run(*CREATE, "--yes")
 
-    assert_refused(done, 5, "no longer any instances available", "--cloud any")
+    assert_refused(done, 5, "free now", "--cloud any")
     assert list((tmp_path / "state" / "identities").iterdir()) == []
 
 
@@ -573,8 +573,8 @@ def test_create_whose_answer_is_lost_ends_with_one_pod_in_the_simulator(
 
 
 REFUSALS = {
-    "no_capacity": (5, "no longer any instances available"),
-    "null_result": (5, "free that fits"),
+    "no_capacity": (5, "no NVIDIA GeForce RTX 4090 free now"),
+    "null_result": (5, "no NVIDIA GeForce RTX 4090 free now"),
     "insufficient_balance": (5, "balance does not cover"),
     "rate_limited": (5, "takes no more calls for now"),
     "unauthorized": (3, "does not accept the API key"),
