@@ -62,11 +62,14 @@ lib.mapAttrs' (name: lib.nameValuePair "package-${name}") (removeAttrs self.pack
     python -m pytest -q -p no:cacheprovider -n "''${NIX_BUILD_CORES:-2}" -m "not sdk and not unwrapped and not heavy"
   '';
 
-  lint = inSource "check-lint" [ pkgs.shellcheck ] ''
+  lint = inSource "check-lint" [
+    pkgs.bash
+    pkgs.shellcheck
+  ] ''
     ruff format --diff .
     ruff check .
     python -m mypy pkgs/*/src tests
-    scripts/lint-shell
+    bash scripts/lint-shell
   '';
 
   unit = pkgs.runCommand "check-unit" {
