@@ -1,5 +1,7 @@
 """The same behaviour is asked of both SSH servers a pod can have."""
 
+import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -168,6 +170,21 @@ def test_detached_process_outlives_its_command_and_dies_with_the_pod(
     assert alive.returncode == 0
     wait_for(
         lambda: not processes_mentioning(folder), what="the end of the pod's processes"
+    )
+
+
+def test_killing_process_1_of_a_pod_leaves_nothing_after_its_end(renting: Pods) -> None:
+    pod = renting.start()
+    known = renting.sim.find_pod(pod.id)
+    pod.run("setsid nohup sleep 602 >/dev/null 2>&1 </dev/null &")
+
+    for process_id in renting.sim.find_pod(pod.id)["process_ids"]:
+        os.kill(process_id, signal.SIGKILL)
+    renting.call("podTerminate", pod.id)
+
+    wait_for(
+        lambda: not processes_mentioning(known["directory"]),
+        what="the end of the pod's processes",
     )
 
 

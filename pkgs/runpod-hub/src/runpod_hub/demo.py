@@ -71,6 +71,7 @@ class Demo:
         self._phase("start the hub", self._start_hub)
         self._phase("rent a pod", lambda: self._create(JOB_POD))
         self._phase("run a command over SSH, host key pinned", self._exec)
+        self._phase("see it in the hub", self._look_at_hub)
         self._phase("make the pod a GitHub runner", self._install_runner)
         self._phase("run a job on it", self._run_job)
         self._phase("remove the runner", self._remove_runner)
@@ -117,8 +118,8 @@ class Demo:
         self._say(f"{self._sim_url}, pods served by {world['ssh_server']}")
 
     def _start_hub(self) -> None:
-        # a look every 5 s, so that a person who watches the page sees the pods come
-        command = ["runpod-hub", "serve", "--json", "--interval", "5"]
+        # a look every 2 s, so that a person who watches the page sees the pods come
+        command = ["runpod-hub", "serve", "--json", "--interval", "2"]
         command += ["--port", str(self._port)]
         announced = json.loads(self._start(command))
         self._hub_url, self._login_url = announced["url"], announced["login_url"]
@@ -138,6 +139,23 @@ class Demo:
     def _exec(self) -> None:
         script = 'echo "$(hostname): $(nproc) CPUs, $(uname -m)"'
         self._say(self._run("runpod-ssh", "exec", JOB_POD, script).strip())
+
+    def _look_at_hub(self) -> None:
+        token = self._run("runpod-hub", "token").strip()
+        url = f"{self._hub_url}/api/runpod/status"
+        self._say(f"$ curl --header 'Authorization: Bearer ...' {url}")
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline:
+            summary = _http(url, token=token)["summary"]
+            if summary["running_pods"]:
+                self._say(
+                    f"{summary['running_pods']} of {summary['total_pods']} pods"
+                    f" running, ${summary['cost_per_hour']}/hour,"
+                    f" ${summary['cost_per_day']}/day"
+                )
+                return
+            time.sleep(0.2)
+        raise DemoError("the hub does not see the pod", hint=self._log_tails())
 
     def _install_runner(self) -> None:
         installed = self._json(
@@ -254,6 +272,9 @@ class Demo:
     def _json(self, *command: str) -> Any:
         return json.loads(self._run(*command))
 
+    def _log_tails(self) -> str:
+        return "\n".join(child.log_tail(5) for child in self._children)
+
     def _get(self, path: str) -> Any:
         return _http(f"{self._sim_url}{path}")
 
@@ -342,15 +363,19 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _http(url: str, body: bytes | None = None) -> Any:
-    """Ask the simulator itself; never anything but loopback."""
+def _http(url: str, body: bytes | None = None, *, token: str = "") -> Any:
+    """Ask the simulator or the hub themselves; never anything but loopback."""
     request = urllib.request.Request(  # noqa: S310  # the simulator's own address
         url,
         data=body,
-        headers={"Content-Type": "application/json", "User-Agent": "runpod-hub-demo"},
+        headers={
+            "Content-Type": "application/json",
+            "User-Agent": "runpod-hub-demo",
+            **({"Authorization": f"Bearer {token}"} if token else {}),
+        },
     )
     try:
         with urllib.request.urlopen(request, timeout=_HTTP_SECONDS) as answer:  # noqa: S310
             return json.loads(answer.read())
     except (urllib.error.URLError, TimeoutError, ValueError) as error:
-        raise DemoError(f"the simulator did not answer {url}: {error}") from error
+        raise DemoError(f"{url} did not answer: {error}") from error

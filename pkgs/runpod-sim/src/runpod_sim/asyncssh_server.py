@@ -127,6 +127,7 @@ class AsyncSSHServer:
             [str(self._directory.session_script)],
             env=env,
             cwd=self._directory.home,
+            territory=self._directory.root,
             streams=streams,
             terminal=terminal,
         )

@@ -197,7 +197,11 @@ class Machines:
         # rule SIM-SSH-3
         if SSH_PORT not in ports or not has_keys:
             supervised = await Supervised.start(
-                ["sleep", "infinity"], env=env, cwd=directory.home, streams=Streams()
+                ["sleep", "infinity"],
+                env=env,
+                cwd=directory.home,
+                territory=directory.root,
+                streams=Streams(),
             )
             return Idle(supervised)
         server: Server

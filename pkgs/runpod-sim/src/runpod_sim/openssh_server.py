@@ -38,6 +38,7 @@ class OpenSSHServer:
                 openssh.command(config),
                 env=openssh.environment(directory),
                 cwd=directory.home,
+                territory=directory.root,
                 streams=Streams(stderr=log),
             )
         server = cls(supervised, port)

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from runpod_sim.processes import kill_inhabitants
+
 INIT_SCRIPT = Path(__file__).with_name("container_init.py")
 END_SECONDS = 10.0
 
@@ -33,9 +35,14 @@ class Supervised:
     """One command and everything that descends from it."""
 
     def __init__(
-        self, process: asyncio.subprocess.Process, control_fd: int, status_fd: int
+        self,
+        process: asyncio.subprocess.Process,
+        control_fd: int,
+        status_fd: int,
+        territory: Path,
     ) -> None:
         self.process = process
+        self._territory = territory
         self._control_fd = control_fd
         self._status_fd = status_fd
         self._status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -48,10 +55,16 @@ class Supervised:
         *,
         env: Mapping[str, str],
         cwd: Path,
+        territory: Path,
         streams: Streams,
         terminal: bool = False,
     ) -> "Supervised":
-        """Start a command; `terminal` makes standard input its controlling one."""
+        """Start a command.
+
+        Args:
+            territory: A folder of this pod alone that each of its processes names.
+            terminal: Makes standard input its controlling terminal.
+        """
         control_out, control_in = os.pipe()
         status_out, status_in = os.pipe()
         options = ["--terminal"] if terminal else []
@@ -81,7 +94,7 @@ class Supervised:
         finally:
             os.close(control_out)
             os.close(status_in)
-        return cls(process, control_in, status_out)
+        return cls(process, control_in, status_out, territory)
 
     def _read_status(self) -> None:
         text = os.read(self._status_fd, 64)
@@ -116,6 +129,9 @@ class Supervised:
             except TimeoutError:
                 self.process.kill()
                 await self.process.wait()
+        if (self.process.returncode or 0) < 0:
+            # process 1 was killed, by a job perhaps: its children have lost their keeper
+            kill_inhabitants(self._territory)
         self.close()
 
     def close(self) -> None:
