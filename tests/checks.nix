@@ -42,6 +42,15 @@ let
       ./nixos/host.nix
     ];
   };
+  # of util-linux the tests' pods need this program alone
+  setsid = pkgs.writeScriptBin "setsid" ''
+    #!${lib.getExe pkgs.python3}
+    import os, sys
+    if os.getpgrp() == os.getpid() and os.fork():
+        os._exit(0)
+    os.setsid()
+    os.execvp(sys.argv[1], sys.argv[1:])
+  '';
 in
 lib.mapAttrs' (name: lib.nameValuePair "package-${name}") (removeAttrs self.packages.${system} [ "default" ])
 // {
@@ -55,6 +64,7 @@ lib.mapAttrs' (name: lib.nameValuePair "package-${name}") (removeAttrs self.pack
     pkgs.openssh
     pkgs.procps
     pkgs.tmux
+    setsid
   ] ''
     export RUNPOD_SIM_NSS_WRAPPER=${pkgs.nss_wrapper}/lib/libnss_wrapper.so
     export LANG=C.UTF-8

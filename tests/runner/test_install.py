@@ -347,7 +347,7 @@ async def test_interrupt_while_github_answers_takes_the_registration_back(
 
     with Slow(api_url=f"{forge.base_url}/api/v3", token=Secret(TOKEN)) as github:
         installing = asyncio.create_task(install(remote, github, tarballs, spec))
-        await asked.wait()
+        await asyncio.wait_for(asked.wait(), timeout=30)
         installing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await installing

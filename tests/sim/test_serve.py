@@ -3,6 +3,8 @@ import signal
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from support.leftovers import processes_mentioning
 from support.pods import DEPLOY, Pods
 from support.sim import SimServer, run_command, serving, wait_until_nothing_is_left
@@ -97,6 +99,7 @@ def test_required_key_is_the_only_one_accepted(tmp_path: Path) -> None:
     assert status == 401
 
 
+@pytest.mark.unwrapped
 def test_hidden_sshd_leads_to_the_server_inside(tmp_path: Path) -> None:
     folder = tmp_path / "bin"
     folder.mkdir()

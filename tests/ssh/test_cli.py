@@ -403,7 +403,9 @@ def test_shell_is_a_terminal_that_follows_the_window(desk: Desk) -> None:
         return text in seen
 
     try:
-        wait_for(lambda: shows(b"# "), timeout_seconds=20, what="the prompt")
+        wait_for(
+            lambda: shows(b"# ") or shows(b"$ "), timeout_seconds=20, what="the prompt"
+        )
         os.write(leader, b"stty size; tty -s && echo is-a-$((1+0))-tty\n")
         wait_for(lambda: shows(b"30 100"), what="the size is known")
         wait_for(lambda: shows(b"is-a-1-tty"), what="it is a terminal")
