@@ -104,9 +104,15 @@ def main() -> int:
         return 2
     own = (resources.files("runpod_sim") / "schema.graphql").read_text()
     reference = Path(sys.argv[1]).read_text()
-    found = differences(build_schema(own), build_schema(reference))
+    schema = build_schema(own)
+    found = differences(schema, build_schema(reference))
+    types = [t for name, t in schema.type_map.items() if not name.startswith("__")]
+    fields = sum(len(getattr(t, "fields", ())) for t in types)
     for line in found:
         print(line)  # noqa: T201 - a script
+    print(  # noqa: T201 - a script
+        f"{len(types)} GraphQL types, {fields} fields, {len(found)} differences"
+    )
     return 1 if found else 0
 
 

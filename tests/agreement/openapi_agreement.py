@@ -147,6 +147,10 @@ def main() -> int:
     found = Comparison(own, reference).compare()
     for line in found:
         print(line)  # noqa: T201 - a script
+    operations = sum(len(methods) for methods in own["paths"].values())
+    print(  # noqa: T201 - a script
+        f"{operations} REST v2 operations, {len(found)} differences"
+    )
     return 1 if found else 0
 
 

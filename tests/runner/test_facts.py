@@ -6,7 +6,7 @@ from runner_installer import ConsoleState, InstallError, parse_scope
 from runner_installer.facts import parse_facts, parse_runners, render_record
 from runner_installer.model import PodFacts
 
-PROBE = """home=/root
+PROBE = """home=/home/pod
 user_id=0
 os=Linux
 architecture=x86_64
@@ -23,7 +23,7 @@ def packed(data: bytes) -> str:
 
 def test_probe_is_read_whole() -> None:
     assert parse_facts(PROBE) == PodFacts(
-        home="/root",
+        home="/home/pod",
         user_id=0,
         os="Linux",
         architecture="x86_64",
@@ -43,7 +43,7 @@ def test_greeting_of_a_login_shell_does_no_harm() -> None:
     assert parse_facts(f"Welcome to the pod!\n{PROBE}") == parse_facts(PROBE)
 
 
-@pytest.mark.parametrize("line", ["home=/root", "user_id=0", "end=yes", "os=Linux"])
+@pytest.mark.parametrize("line", ["home=/home/pod", "user_id=0", "end=yes", "os=Linux"])
 def test_probe_that_is_cut_short_is_an_error(line: str) -> None:
     with pytest.raises(InstallError) as caught:
         parse_facts(PROBE.replace(f"{line}\n", ""))
@@ -56,10 +56,10 @@ def test_runners_are_read_with_record_and_console() -> None:
         scope=parse_scope("acme/widgets"), runner_id=7, labels=("gpu", "one")
     )
     text = (
-        "runner=one\nfolder=/root/actions-runner/one\n"
+        "runner=one\nfolder=/home/pod/actions-runner/one\n"
         f"record={packed(record)}\npid=42\nalive=yes\n"
         f"log={packed(b'2026-11-22 10:00:00Z: Listening for Jobs')}\n"
-        "runner=two\nfolder=/root/actions-runner/two\nend=yes\n"
+        "runner=two\nfolder=/home/pod/actions-runner/two\nend=yes\n"
     )
 
     one, two = parse_runners(text)
@@ -76,7 +76,12 @@ def test_runners_are_read_with_record_and_console() -> None:
 
 @pytest.mark.parametrize(
     "folder",
-    ["/root/actions-runner/..", "/root/actions-runner/a b", "/etc", "actions-runner/x"],
+    [
+        "/home/pod/actions-runner/..",
+        "/home/pod/actions-runner/a b",
+        "/etc",
+        "actions-runner/x",
+    ],
 )
 def test_folder_that_no_runner_of_ours_can_have_is_left_out(folder: str) -> None:
     assert parse_runners(f"runner=x\nfolder={folder}\nend=yes\n") == ()

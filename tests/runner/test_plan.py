@@ -8,7 +8,7 @@ from runner_installer.model import Download, PodFacts
 from runner_installer.plan import Actor, Stdin, check_facts, plan_steps
 
 FACTS = PodFacts(
-    home="/root",
+    home="/home/pod",
     user_id=0,
     os="Linux",
     architecture="x86_64",
@@ -54,7 +54,7 @@ def test_everything_lies_below_one_folder_of_the_pod(spec: RunnerSpec) -> None:
     for step in steps:
         if step.actor is Actor.POD and "\n" not in step.command:
             for path in re.findall(r"(?<![\w.])/root\S*", step.command):
-                assert path.startswith("/root/actions-runner"), step
+                assert path.startswith("/home/pod/actions-runner"), step
 
 
 def test_what_changes_the_pod_is_bounded_in_time(spec: RunnerSpec) -> None:

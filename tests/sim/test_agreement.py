@@ -27,9 +27,11 @@ def test_schema_agrees_with_itself_and_differences_are_named(tmp_path: Path) -> 
     other = SCHEMA.replace("gpuCount: Int!", "gpuCount: Int")
     other = other.replace("  volumeKey: String\n", "")
 
-    assert compare("graphql_agreement.py", SCHEMA, tmp_path) == (0, [])
+    agreed, summary = compare("graphql_agreement.py", SCHEMA, tmp_path)
     status, lines = compare("graphql_agreement.py", other, tmp_path)
 
+    assert agreed == 0
+    assert summary[0].endswith("0 differences")
     assert status == 1
     assert "Pod.gpuCount: Int!, not Int" in lines
     assert "PodFindAndDeployOnDemandInput.volumeKey: not in the reference" in lines
@@ -42,9 +44,11 @@ def test_document_agrees_with_itself_and_differences_are_named(tmp_path: Path) -
         "type": "string"
     }
 
-    assert compare("openapi_agreement.py", json.dumps(OPENAPI), tmp_path) == (0, [])
+    agreed, summary = compare("openapi_agreement.py", json.dumps(OPENAPI), tmp_path)
     status, lines = compare("openapi_agreement.py", json.dumps(other), tmp_path)
 
+    assert agreed == 0
+    assert summary[0].endswith("0 differences")
     assert status == 1
     assert "PATCH /v2/pods/{id}: not in the reference" in lines
     assert any("runtime" in line and "integer, not string" in line for line in lines)
