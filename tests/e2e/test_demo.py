@@ -65,6 +65,21 @@ def test_the_demo_does_the_whole_job_within_a_minute(tmp_path: Path) -> None:
     assert_nothing_left(tmp_path)
 
 
+def test_the_demo_reads_no_real_key(tmp_path: Path) -> None:
+    key, token = tmp_path / "key", tmp_path / "token"
+    for path in (key, token):
+        path.write_text("not for the demo")
+        path.chmod(0)  # whoever opens one is told so, and root would fail to parse it
+
+    result = run_once(
+        environment(
+            tmp_path, RUNPOD_API_KEY_FILE=str(key), GITHUB_TOKEN_FILE=str(token)
+        )
+    )
+
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
 @pytest.mark.unwrapped
 def test_the_demo_needs_no_sshd_on_the_path(tmp_path: Path) -> None:
     folders = os.environ["PATH"].split(os.pathsep)

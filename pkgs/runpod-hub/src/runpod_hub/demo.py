@@ -56,13 +56,12 @@ class Demo:
         self._folder = folder
         self._once = once
         self._port = port
-        self._environ = dict(os.environ)
+        self._environ = _without_credentials(os.environ)
         self._children: list[Child] = []
         self._sim_url = ""
         self._hub_url = ""
         self._login_url = ""
         self._done = 0
-        self._started = time.monotonic()
 
     def run(self) -> None:
         """Go through all phases; raises DemoError at the first one that fails."""
@@ -210,14 +209,14 @@ class Demo:
         world = self._get("/_sim/world")
         runners = self._get("/_sim/github/state")["runners"]
         identities = list(Path(self._at("state")).glob("identities/*"))
-        hub = self._children[-1].process.pid
+        children = [child.process.pid for child in self._children]
         self.close()
         facts = {
             "pods": len(pods["pods"]),
             "runners at GitHub": len(runners),
             "processes on pods": world["process_count"],
             "SSH keys": len(identities),
-            "child processes": int(Path(f"/proc/{hub}").exists()),
+            "child processes": sum(Path(f"/proc/{pid}").exists() for pid in children),
         }
         self._say("left: " + ", ".join(f"{n} {what}" for what, n in facts.items()))
         if any(facts.values()):
@@ -300,6 +299,8 @@ class Demo:
             if os.environ.get(name) != value
         )
         lines = [f"export {n}={shlex.quote(self._environ[n])}" for n in names]
+        # a file wins over a variable: a real key must not meet the simulated cloud
+        lines.append("unset RUNPOD_API_KEY_FILE GITHUB_TOKEN_FILE")
         scratch = path.with_suffix(".tmp")
         scratch.write_text("\n".join([*lines, f"# pid {os.getpid()}", ""]))
         scratch.chmod(0o600)
@@ -357,6 +358,16 @@ def _temporary_folder() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _without_credentials(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment without anything that names a real account."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if name.startswith("RUNPOD_SIM_")
+        or not name.startswith(("RUNPOD_", "GITHUB_", "CREDENTIALS_DIRECTORY"))
+    }
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
