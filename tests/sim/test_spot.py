@@ -1,3 +1,5 @@
+from pathlib import Path
+
 from support.pods import GPU_TYPE, Pods
 from support.waiting import wait_for
 
@@ -36,9 +38,11 @@ def test_outbid_pod_gets_term_and_five_seconds(pods: Pods) -> None:
     pod = pods.wait_until_up(rented(pods))
     pod.run(
         'setsid bash -c \'trap "echo told > $WORKSPACE/told" TERM;'
-        " while :; do sleep 0.1; done' >/dev/null 2>&1 </dev/null &"
+        " echo > $WORKSPACE/ready; while :; do sleep 0.1; done'"
+        " >/dev/null 2>&1 </dev/null &"
     )
-    folder = pods.sim.find_pod(pod.id)["directory"]
+    workspace = Path(pods.sim.find_pod(pod.id)["directory"]) / "workspace"
+    wait_for((workspace / "ready").exists, what="the process listens for TERM")
 
     pods.sim.admin("POST", f"pods/{pod.id}/outbid")
 
@@ -52,8 +56,7 @@ def test_outbid_pod_gets_term_and_five_seconds(pods: Pods) -> None:
         timeout_seconds=15,
         what="the kill",
     )
-    with open(f"{folder}/workspace/told") as told:  # noqa: PTH123 - a path as text
-        assert told.read() == "told\n"
+    assert (workspace / "told").read_text() == "told\n"
 
 
 def test_spot_pod_starts_by_a_bid_alone(pods: Pods) -> None:

@@ -25,7 +25,7 @@ umask 022
 
 # A shell without job control starts background commands with SIGINT ignored, for
 # ever; the listener is stopped by SIGINT, so it must be put back where env can.
-if env --default-signal=INT,QUIT true 2>/dev/null; then
+if env --default-signal=INT,QUIT sh -c : 2>/dev/null; then
 	env --default-signal=INT,QUIT setsid ./run.sh >>run.log 2>&1 </dev/null &
 else
 	setsid ./run.sh >>run.log 2>&1 </dev/null &

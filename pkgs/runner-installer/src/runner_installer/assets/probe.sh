@@ -12,7 +12,7 @@ for program in bash tar gzip setsid sha256sum base64; do
 	command -v "$program" >/dev/null 2>&1 || printf 'missing=%s\n' "$program"
 done
 
-if env --default-signal=INT,QUIT true 2>/dev/null; then
+if env --default-signal=INT,QUIT sh -c : 2>/dev/null; then
 	printf 'default_signal=yes\n'
 else
 	printf 'default_signal=no\n'
