@@ -507,6 +507,7 @@ def test_interrupt_ends_with_130_and_leaves_the_create_to_be_settled(
 
     assert child.returncode == 130
     assert "Traceback" not in said
+    assert "may have been rented all the same" in said
     pod = document(run_with(environ, *CREATE, "--yes", "--json"))
     assert [pod["pod_id"]] == list(runpod.pods)
     assert runpod.counts["createPod"] == 1

@@ -240,9 +240,16 @@ def create_pod(
     gpu_types = client.match_gpu_types(spec.gpu_types, gpu_count=spec.gpu_count)
     _confirm_price(session, spec, offers.make_offers(spec, gpu_types), yes=yes)
     with session.status("renting") as on_status:
-        pod = client.create_pod(
-            spec, allow_duplicate_name=allow_duplicate_name, on_status=on_status
-        )
+        try:
+            pod = client.create_pod(
+                spec, allow_duplicate_name=allow_duplicate_name, on_status=on_status
+            )
+        except KeyboardInterrupt:
+            session.note(
+                f"{spec.name!r} may have been rented all the same, and then it bills."
+                " See: runpod-client pods list"
+            )
+            raise
         # said before the waiting, which may be interrupted
         session.note(f"Rented {pod.name!r} ({pod.pod_id}); it bills from now on.")
         if wait:
