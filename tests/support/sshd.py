@@ -129,8 +129,12 @@ class Sshd:
 
     def pause(self) -> None:
         """Freeze it and its sessions: connections stay, nothing answers."""
-        for pid in self._family():
-            os.kill(pid, signal.SIGSTOP)
+        frozen: set[int] = set()
+        # one that is frozen forks no more; what it forked before shows by then
+        while new := set(self._family()) - frozen:
+            for pid in new:
+                os.kill(pid, signal.SIGSTOP)
+            frozen |= new
 
     def stop(self) -> None:
         """End it and every session it has."""
