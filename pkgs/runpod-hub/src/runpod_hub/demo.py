@@ -128,7 +128,7 @@ class Demo:
         created = self._json(
             "runpod-client", "pods", "create", "--name", name,
             "--gpu", "NVIDIA RTX A4000", "--gpu", "NVIDIA GeForce RTX 4090",
-            "--image", "runpod/base:0.0.0", "--wait", "--yes", "--json",
+            "--image", "runpod/base:0.0.0", "--wait", "--timeout", "45", "--yes", "--json",
         )  # fmt: skip
         self._say(
             f"{created['pod_id']}: {created['gpu_count']} x {created['gpu_type']},"
@@ -259,7 +259,8 @@ class Demo:
             )
         except subprocess.TimeoutExpired as error:
             raise DemoError(
-                f"{command[0]} was not done within {_STEP_SECONDS:.0f} s"
+                f"{command[0]} was not done within {_STEP_SECONDS:.0f} s",
+                hint=self._log_tails(),
             ) from error
         if result.returncode != 0:
             raise DemoError(

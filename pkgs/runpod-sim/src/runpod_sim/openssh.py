@@ -4,6 +4,7 @@ It looks on PATH alone, so that hiding sshd there hides it. It starts no server.
 """
 
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -27,6 +28,7 @@ SFTP_PLACES = (
 )
 INSTALL_HINT = "install it (Debian: apt-get install openssh-server)"
 VERSION_SECONDS = 10
+PRIVILEGE_SEPARATION_USER = "sshd"
 # OpenSSH 9.8 began to punish an address for failed logins; all pods share this one.
 FIRST_WITH_PENALTIES = (9, 8)
 
@@ -40,8 +42,8 @@ class OpenSSH:
     """A usable sshd.
 
     Args:
-        nss_wrapper: The library that makes an unprivileged user look like root; None
-            where the simulator is root.
+        nss_wrapper: The library that gives sshd the users it wants: the present one
+            as root, its own for privilege separation. None where it needs no help.
     """
 
     sshd: str
@@ -57,9 +59,10 @@ class OpenSSH:
         if self.nss_wrapper is None:
             return env
         user = f"root:x:{os.getuid()}:{os.getgid()}::{directory.home}:{self.bash}\n"
+        keeper = f"{PRIVILEGE_SEPARATION_USER}:x:74:74::/:/bin/false\n"
         passwd = directory.etc / "passwd"
         group = directory.etc / "group"
-        write_private(passwd, user + "sshd:x:74:74::/:/bin/false\n")
+        write_private(passwd, user + keeper)
         write_private(group, f"root:x:{os.getgid()}:\n")
         return env | {
             "LD_PRELOAD": self.nss_wrapper,
@@ -111,11 +114,12 @@ def find_openssh(search_path: str) -> OpenSSH:
     if sshd is None:
         raise OpenSSHUnusableError(f"sshd is not on PATH: {INSTALL_HINT}")
     wrapper = None
-    if os.geteuid() != 0:
+    lack = find_lack_of_rights()
+    if lack is not None:
         wrapper = find_nss_wrapper()
         if wrapper is None:
             raise OpenSSHUnusableError(
-                "sshd cannot log root in without being root: install libnss-wrapper"
+                f"{lack}: install libnss-wrapper"
                 f" or set {NSS_WRAPPER_VARIABLE} to libnss_wrapper.so"
             )
     sshd = str(Path(sshd).absolute())
@@ -129,6 +133,18 @@ def find_openssh(search_path: str) -> OpenSSH:
     )
     make_privilege_separation_directory(found)
     return found
+
+
+def find_lack_of_rights() -> str | None:
+    """Return why sshd could not serve root here by itself, None where it can."""
+    if os.geteuid() != 0:
+        return "sshd cannot log root in without being root"
+    try:
+        # a program from Nix, say, on a host where no sshd was ever set up
+        pwd.getpwnam(PRIVILEGE_SEPARATION_USER)
+    except KeyError:
+        return f"this host has no user {PRIVILEGE_SEPARATION_USER}, which sshd needs"
+    return None
 
 
 def find_nss_wrapper() -> str | None:
