@@ -8,6 +8,8 @@ import pwd
 import re
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,13 +57,15 @@ class OpenSSH:
 
     def environment(self, directory: PodDirectory) -> dict[str, str]:
         """Return sshd's own environment, writing the user database it may need."""
+        return self._environment(directory.etc, directory.home)
+
+    def _environment(self, etc: Path, home: Path) -> dict[str, str]:
         env = {"PATH": self.path}
         if self.nss_wrapper is None:
             return env
-        user = f"root:x:{os.getuid()}:{os.getgid()}::{directory.home}:{self.bash}\n"
+        user = f"root:x:{os.getuid()}:{os.getgid()}::{home}:{self.bash}\n"
         keeper = f"{PRIVILEGE_SEPARATION_USER}:x:74:74::/:/bin/false\n"
-        passwd = directory.etc / "passwd"
-        group = directory.etc / "group"
+        passwd, group = etc / "passwd", etc / "group"
         write_private(passwd, user + keeper)
         write_private(group, f"root:x:{os.getgid()}:\n")
         return env | {
@@ -69,6 +73,12 @@ class OpenSSH:
             "NSS_WRAPPER_PASSWD": str(passwd),
             "NSS_WRAPPER_GROUP": str(group),
         }
+
+    def find_complaint(self) -> str:
+        """Return what sshd says against being started here, whoever asks it."""
+        with tempfile.TemporaryDirectory(prefix="runpod-sim-sshd-") as folder:
+            env = self._environment(Path(folder), Path(folder))
+            return _ask([self.sshd, "-t", "-f", os.devnull], env)
 
     def write_config(self, directory: PodDirectory, port: int) -> Path:
         """Write the configuration for one pod and return its path."""
@@ -164,10 +174,11 @@ def find_sftp_server(sshd: str) -> str | None:
     return None
 
 
-def _ask(command: list[str]) -> str:
+def _ask(command: list[str], env: Mapping[str, str] | None = None) -> str:
     try:
         answer = subprocess.run(
             command,
+            env=env,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -192,8 +203,9 @@ def make_privilege_separation_directory(openssh: OpenSSH) -> None:
     if os.geteuid() != 0:
         return
     # The path is compiled in; sshd names it when it misses it.
-    complaint = _ask([openssh.sshd, "-t", "-f", os.devnull])
-    found = re.search(r"Missing privilege separation directory: (/\S+)", complaint)
+    found = re.search(
+        r"Missing privilege separation directory: (/\S+)", openssh.find_complaint()
+    )
     if found:
         try:
             Path(found[1]).mkdir(mode=0o755, parents=True, exist_ok=True)
