@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from runpod_sim.asyncssh_server import generate_host_key
 from runpod_sim.pod_directory import PodDirectory, write_private
 
 NSS_WRAPPER_VARIABLE = "RUNPOD_SIM_NSS_WRAPPER"
@@ -78,7 +79,10 @@ class OpenSSH:
         """Return what sshd says against being started here, whoever asks it."""
         with tempfile.TemporaryDirectory(prefix="runpod-sim-sshd-") as folder:
             env = self._environment(Path(folder), Path(folder))
-            return _ask([self.sshd, "-t", "-f", os.devnull], env)
+            # without a key it stops at that, before it has looked at anything else
+            key = Path(folder) / "host_key"
+            write_private(key, generate_host_key("trial").private_text)
+            return _ask([self.sshd, "-t", "-f", os.devnull, "-h", str(key)], env)
 
     def write_config(self, directory: PodDirectory, port: int) -> Path:
         """Write the configuration for one pod and return its path."""
