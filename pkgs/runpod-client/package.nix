@@ -6,6 +6,7 @@
   hatchling,
   msgspec,
   platformdirs,
+  pybreaker,
   requests,
   rich,
   stamina,
@@ -32,6 +33,7 @@ buildPythonPackage {
     cryptography
     msgspec
     platformdirs
+    pybreaker
     requests
     rich
     stamina
