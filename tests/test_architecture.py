@@ -31,6 +31,15 @@ RANKS = {
     "github": 1,
     "wire": 1,
     "refusals": 1,
+    "logs": 1,
+    "quota": 1,
+    "breakers": 1,
+    "failures": 1,
+    "answers": 1,
+    "bodies": 1,
+    "deadlines": 1,
+    "credentials": 1,
+    "repetition": 1,
     "app": 3,
     "demo": 3,
     "cli": 4,
@@ -47,11 +56,17 @@ ONLY_IN = {
     },
     "requests": {
         "runpod_client.transport",
+        "runpod_client.failures",
+        "runpod_client.bodies",
+        "runpod_client.deadlines",
         "runner_installer.github",
         "runner_installer.tarball",
     },
     "sqlalchemy": {"runpod_hub.store", "runpod_hub.migrations", "runpod_hub.tables"},
     "mcp": {"runpod_hub.mcp_tools"},
+    "pybreaker": {"runpod_client.breakers"},
+    "stamina": {"runpod_client.repetition", "runner_installer.github"},
+    "structlog": {"runpod_client.logs", "runpod_sim"},
 }
 
 

@@ -9,6 +9,7 @@ from runpod_client import (
     AmbiguousPodError,
     ClientSettings,
     ConfigError,
+    Constraints,
     DeadlineError,
     NoCapacityError,
     NotFoundError,
@@ -32,7 +33,7 @@ from support.runpod_script import (
     settings_for,
 )
 
-SPEC = PodSpec(name="trainer", gpu_types=("L4",), image="img")
+SPEC = PodSpec(name="trainer", image="img", place=Constraints(gpu_types=("RTX 4090",)))
 
 
 def hold(runpod: RunPodScript, *names: str, desired: str = "RUNNING") -> None:
@@ -108,22 +109,31 @@ def test_stop_without_waiting_returns_at_once(
     assert runpod.counts["findPod"] == 1
 
 
-def test_stop_whose_answer_was_lost_is_observed_and_not_repeated(
+def test_stop_whose_answers_are_all_lost_is_observed(
     client: RunPodClient, runpod: RunPodScript
 ) -> None:
     hold(runpod, "a")
-    runpod.after["stopPod"] = [CUT]
+    runpod.after["stopPod"] = [CUT] * 8
 
     assert client.stop_pod("id0").status is PodStatus.STOPPED
 
-    assert runpod.counts["stopPod"] == 1
+
+def test_start_whose_answer_was_lost_is_observed_and_never_sent_again(
+    client: RunPodClient, runpod: RunPodScript
+) -> None:
+    hold(runpod, "a", desired="EXITED")
+    runpod.after["startPod"] = [CUT]
+
+    assert client.start_pod("id0").status is PodStatus.RUNNING
+
+    assert runpod.counts["startPod"] == 1
 
 
 def test_stop_that_did_not_happen_is_an_error(
     client: RunPodClient, runpod: RunPodScript
 ) -> None:
     hold(runpod, "a")
-    runpod.instead["stopPod"] = [CUT]
+    runpod.instead["stopPod"] = [CUT] * 8
 
     with pytest.raises(TransportError):
         client.stop_pod("id0")
@@ -237,8 +247,8 @@ def test_waiting_ends_when_the_pod_runs(
     pod = client.wait_until_running("id0", timeout=60, on_status=seen.append)
 
     assert pod.status is PodStatus.RUNNING
-    assert fake_time.elapsed_seconds == pytest.approx(4)
-    assert seen[0].startswith("starting (Rented by User")
+    assert fake_time.elapsed_seconds == pytest.approx(6)
+    assert "its container is starting" in seen[0]
 
 
 @pytest.mark.parametrize(
@@ -272,7 +282,7 @@ def test_waiting_for_a_pod_that_vanishes_ends_at_the_second_absence(
     with pytest.raises(RejectedError, match="vanished"):
         client.wait_until_running("id0", timeout=600)
 
-    assert fake_time.elapsed_seconds == pytest.approx(6)
+    assert fake_time.elapsed_seconds == pytest.approx(8)
 
 
 def test_waiting_for_a_pod_that_was_just_made_bears_a_lagging_listing(

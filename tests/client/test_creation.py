@@ -1,25 +1,35 @@
 import sqlite3
-import subprocess
-import sys
 import threading
 from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from runpod_client import (
+from runpod_client.breakers import CircuitOpenError
+from runpod_client.client import RunPodClient
+from runpod_client.creation import Creation, Patience
+from runpod_client.errors import (
     AuthenticationError,
     ConfigError,
     InsufficientBalanceError,
     NoCapacityError,
     NotFoundError,
-    PodSpec,
-    PodStatus,
     RejectedError,
-    RunPodClient,
+    UnavailableError,
     UnsettledCreateError,
 )
+from runpod_client.identities import IdentityStore
 from runpod_client.intents import IntentState, Journal
+from runpod_client.model import (
+    CloudType,
+    Constraints,
+    Placement,
+    PodSpec,
+    PodStatus,
+)
 from support.clock import FakeTime
 from support.http_server import Answer, json_answer
 from support.runpod_script import (
@@ -30,19 +40,37 @@ from support.runpod_script import (
     pod_row,
     refusal,
 )
-from support.waiting import wait_for
 
 SPEC = PodSpec(
     name="trainer",
-    gpu_types=("RTX 4090", "H100 SXM"),
+    place=Constraints(gpu_types=("RTX 4090", "H100 SXM"), cloud_type=CloudType.SECURE),
     image="img",
     env={"HF_TOKEN": "planted-secret-value"},
+)
+PLACEMENT = Placement(
+    gpu_type="NVIDIA GeForce RTX 4090",
+    gpu_count=1,
+    cloud_type=CloudType.SECURE,
+    price_usd_per_hour=Decimal("0.69"),
 )
 
 
 def states(state_dir: Path) -> list[tuple[str, str | None]]:
     with closing(sqlite3.connect(state_dir / "journal.sqlite3")) as connection:
         return connection.execute("SELECT state, pod_id FROM intents").fetchall()
+
+
+def open_creation(client: RunPodClient, state_dir: Path, time: FakeTime) -> Creation:
+    """Return the creates of the client's account without what stands before them."""
+    return Creation(
+        client.cloud,
+        Journal(state_dir),
+        IdentityStore(state_dir / "identities"),
+        owner="tester",
+        patience=Patience(listings=3, pause_seconds=2, abandon_after_seconds=90),
+        now=time.now,
+        sleep=time.sleep,
+    )
 
 
 def identities(state_dir: Path) -> list[str]:
@@ -60,17 +88,53 @@ def test_created_pod_carries_marks_identity_and_the_wanted_variables(
         "HF_TOKEN": "planted-secret-value",
         "RUNPOD_CLIENT_OWNER": "tester",
         "RUNPOD_CLIENT_INTENT": identity.private_key_file.parent.name,
+        "RUNPOD_CLIENT_LEASE": "none",
         "PUBLIC_KEY": identity.public_key,
     }
     assert states(tmp_path) == [("settled", pod.pod_id)]
     assert runpod.counts["createPod"] == 1
 
 
+def test_pod_is_called_on_the_wire_by_its_name_and_mark(
+    client: RunPodClient, runpod: RunPodScript
+) -> None:
+    pod = client.create_pod(SPEC)
+
+    (row,) = runpod.pods.values()
+    assert row["name"] == f"trainer [{(pod.intent_id or '')[:8]}]"
+    assert pod.name == "trainer"
+    assert (pod.owner, pod.lease_ends_at) == ("tester", None)
+
+
+def test_lease_begins_when_the_pod_is_asked_for(
+    client: RunPodClient, runpod: RunPodScript, fake_time: FakeTime
+) -> None:
+    fake_time.sleep(1)
+
+    pod = client.create_pod(replace(SPEC, lease=timedelta(hours=2)))
+
+    (row,) = runpod.pods.values()
+    assert row["name"].endswith(" 2026-11-01T02:01Z]")
+    assert "RUNPOD_CLIENT_LEASE=2026-11-01T02:01Z" in row["env"]
+    assert pod.lease_ends_at == datetime(2026, 11, 1, 2, 1, tzinfo=UTC)
+
+
+def test_spot_pod_carries_the_bid_of_the_placement_that_won(
+    client: RunPodClient, runpod: RunPodScript, tmp_path: Path, fake_time: FakeTime
+) -> None:
+    runpod.instead["createSpotPod"] = [OUT_OF_STOCK]
+    bids = [
+        replace(PLACEMENT, bid_usd_per_gpu_hour=Decimal(bid)) for bid in ("0.21", "0.3")
+    ]
+
+    pod = open_creation(client, tmp_path, fake_time).rent(SPEC, bids)
+
+    assert pod.env["RUNPOD_CLIENT_BID"] == "0.3"
+
+
 def test_own_public_key_is_kept_beside_the_identity(client: RunPodClient) -> None:
     mine = "ssh-ed25519 AAAA me"
-    spec = PodSpec(
-        name="x", gpu_types=("L4",), image="img", env={"PUBLIC_KEY": f"{mine}\n"}
-    )
+    spec = replace(SPEC, env={"PUBLIC_KEY": f"{mine}\n"})
 
     pod = client.create_pod(spec)
 
@@ -99,6 +163,9 @@ def test_next_gpu_type_is_tried_where_one_is_out_of_stock(
 
     assert pod.gpu_type == "NVIDIA H100 80GB HBM3"
     assert states(tmp_path) == [("settled", pod.pod_id)]
+    intent = Journal(tmp_path).find_by_pod(pod.pod_id)
+    assert intent is not None
+    assert intent.gpu_type == "NVIDIA H100 80GB HBM3"
 
 
 def test_null_answer_of_a_create_means_no_capacity(
@@ -186,6 +253,7 @@ def test_create_that_no_listing_shows_stays_open_and_says_so(
         client.create_pod(SPEC)
 
     assert "pods list" in caught.value.hint
+    assert "0.69 USD per hour" in caught.value.hint
     assert states(tmp_path) == [("sent", None)]
     assert len(identities(tmp_path)) == 1
 
@@ -228,7 +296,7 @@ def test_create_of_another_spec_does_not_take_over(
     runpod.hidden_listings = 4
     with pytest.raises(UnsettledCreateError):
         client.create_pod(SPEC)
-    other = PodSpec(name="trainer", gpu_types=("L4",), image="img")
+    other = replace(SPEC, image="another")
 
     with pytest.raises(RejectedError, match="already a pod named 'trainer'"):
         client.create_pod(other)
@@ -257,7 +325,7 @@ def test_terminated_pod_does_not_hold_its_name(
 def test_unknown_gpu_type_is_refused_before_anything_is_sent(
     client: RunPodClient, runpod: RunPodScript
 ) -> None:
-    spec = PodSpec(name="x", gpu_types=("RTX 4091",), image="img")
+    spec = replace(SPEC, place=Constraints(gpu_types=("RTX 4091",)))
 
     with pytest.raises(NotFoundError) as caught:
         client.create_pod(spec)
@@ -318,84 +386,85 @@ def test_unwritable_state_directory_fails_before_anything_is_rented(
     assert runpod.pods == {}
 
 
-# A create in a process of its own that stops for ever at a chosen point, so that the
-# test can kill it there. The points are the calls of the journal and of the cloud.
-CHILD = """
-import sys, time
-from pathlib import Path
-from runpod_client import logs
-from runpod_client.intents import Journal
-from support.clock import FakeTime
-from support.runpod_script import make_client
-from client_spec import SPEC
-
-point, base_url, state_dir = sys.argv[1], sys.argv[2], Path(sys.argv[3])
-logs.configure(level="error")
-
-def freeze():
-    print("frozen", flush=True)
-    time.sleep(60)
-
-class Journaled(Journal):
-    def record(self, intent_id, state, **facts):
-        if point == f"before {state}":
-            freeze()
-        super().record(intent_id, state, **facts)
-        if point == f"after {state}":
-            freeze()
-
-journal = Journaled(state_dir)
-make_client(base_url, state_dir, FakeTime(), journal=journal).create_pod(SPEC)
-"""
-
-
-@pytest.mark.parametrize(
-    ("point", "made"),
-    [
-        ("before sent", 0),
-        ("after sent", 0),
-        ("before settled", 1),
-        ("after settled", 1),
-    ],
-)
-def test_create_killed_at_any_point_ends_with_exactly_one_pod(
-    runpod: RunPodScript,
-    tmp_path: Path,
-    fake_time: FakeTime,
-    point: str,
-    made: int,
+def test_pod_listed_without_its_environment_is_known_by_its_name(
+    client: RunPodClient, runpod: RunPodScript
 ) -> None:
-    (tmp_path / "client_spec.py").write_text(
-        "from runpod_client import PodSpec\n"
-        f"SPEC = PodSpec(name={SPEC.name!r}, gpu_types={SPEC.gpu_types!r},"
-        f" image={SPEC.image!r}, env={SPEC.env!r})\n"
-    )
-    state_dir = tmp_path / "state"
-    tests = Path(__file__).parent.parent
-    child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, point, runpod.server.base_url, str(state_dir)],
-        env={"PYTHONPATH": f"{tests}:{tmp_path}"},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert child.stdout is not None
-        line = wait_for(child.stdout.readline, what="the child to freeze")
-        assert line == "frozen\n"
-    finally:
-        child.kill()
-        child.communicate()
-    assert len(runpod.pods) == made
+    runpod.after["createPod"] = [CUT]
+    runpod.hidden_listings = 4
+    with pytest.raises(UnsettledCreateError):
+        client.create_pod(SPEC)
+    for row in runpod.pods.values():
+        row["env"] = []
 
-    with make_client(runpod.server.base_url, state_dir, fake_time) as client:
-        if point == "after settled":
-            with pytest.raises(RejectedError, match="already a pod"):
-                client.create_pod(SPEC)
-        else:
-            client.create_pod(SPEC)
+    pod = client.create_pod(SPEC)
 
-        assert len(runpod.pods) == 1
-        (pod,) = client.list_pods()
-        assert client.identity_for(pod) is not None
-        assert client.settle() == []
-    assert len(identities(state_dir)) == 1
+    assert list(runpod.pods) == [pod.pod_id]
+    assert runpod.counts["createPod"] == 1
+
+
+def test_pod_of_another_owner_with_the_same_eight_digits_is_not_taken(
+    client: RunPodClient, runpod: RunPodScript, tmp_path: Path
+) -> None:
+    runpod.instead["createPod"] = [CUT]
+    with pytest.raises(UnsettledCreateError):
+        client.create_pod(SPEC)
+    (intent,) = Journal(tmp_path).list_open()
+    runpod.pods["theirs"] = pod_row(
+        "theirs",
+        f"trainer [{intent.intent_id[:8]}]",
+        env=["RUNPOD_CLIENT_OWNER=somebody", "RUNPOD_CLIENT_INTENT=" + "0" * 16],
+    )
+
+    assert client.settle() == []
+
+
+def test_create_that_somebody_else_settled_is_still_handed_to_who_asks_again(
+    client: RunPodClient, runpod: RunPodScript
+) -> None:
+    runpod.after["createPod"] = [CUT]
+    runpod.hidden_listings = 4
+    with pytest.raises(UnsettledCreateError):
+        client.create_pod(SPEC)
+    (settled,) = client.settle()
+
+    pod = client.create_pod(SPEC)
+
+    assert pod.pod_id == settled.pod_id
+    assert runpod.counts["createPod"] == 1
+    with pytest.raises(RejectedError, match="already a pod named"):
+        client.create_pod(SPEC)
+
+
+def test_pod_that_ended_before_it_was_asked_for_again_is_rented_anew(
+    client: RunPodClient, runpod: RunPodScript
+) -> None:
+    runpod.after["createPod"] = [CUT]
+    runpod.hidden_listings = 4
+    with pytest.raises(UnsettledCreateError):
+        client.create_pod(SPEC)
+    client.settle()
+    runpod.pods.clear()
+
+    pod = client.create_pod(SPEC)
+
+    assert list(runpod.pods) == [pod.pod_id]
+    assert runpod.counts["createPod"] == 2
+
+
+def test_create_refused_by_an_open_circuit_was_never_sent(
+    client: RunPodClient, runpod: RunPodScript, tmp_path: Path, fake_time: FakeTime
+) -> None:
+    broken = Answer(status=502, body=b"<html>bad gateway</html>")
+    runpod.instead["listPods"] = [broken] * 8
+    for _ in range(2):
+        with pytest.raises(UnavailableError):
+            client.list_pods()
+
+    with pytest.raises(CircuitOpenError):
+        open_creation(client, tmp_path, fake_time).rent(
+            SPEC, [PLACEMENT], allow_duplicate_name=True
+        )
+
+    assert states(tmp_path) == [("failed", None)]
+    assert identities(tmp_path) == []
+    assert runpod.counts["createPod"] == 0

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -6,29 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runpod_client import CloudType, ConfigError, GPUType, PodSpec
-from runpod_client.offers import (
-    disk_usd_per_hour,
-    make_offers,
-    price_per_gpu,
-    render_price,
-    render_usd,
-)
+from runpod_client import ConfigError, Constraints, PodSpec
+from runpod_client.prices import disk_usd_per_hour, render_price, render_usd
 from runpod_client.specs import check_spec, parse_env, parse_env_file, parse_port
 from runpod_client.tables import render_duration
 
-SPEC = PodSpec(name="x", gpu_types=("NVIDIA L4",), image="img")
-GPU = GPUType(
-    gpu_type="NVIDIA L4",
-    display_name="L4",
-    memory_gb=24,
-    is_secure=True,
-    is_community=True,
-    on_demand_usd_per_hour=Decimal("0.44"),
-    minimum_bid_usd_per_hour=Decimal("0.22"),
-    secure_usd_per_hour=Decimal("0.49"),
-    community_usd_per_hour=Decimal("0.44"),
-)
+SPEC = PodSpec(name="x", image="img", place=Constraints(gpu_types=("NVIDIA L4",)))
 
 
 @pytest.mark.parametrize(
@@ -36,17 +20,21 @@ GPU = GPUType(
     [
         {"name": " "},
         {"name": "a\nb"},
-        {"name": "x" * 61},
-        {"gpu_types": ()},
+        {"name": "x" * 32},
         {"image": ""},
-        {"gpu_count": 0},
+        {"place": Constraints(gpu_count=0)},
+        {"place": Constraints(min_memory_gb=-1)},
+        {"place": Constraints(min_cuda="new")},
+        {"fallbacks": (Constraints(max_price_usd_per_hour=Decimal(0)),)},
+        {"lease": timedelta(seconds=30)},
         {"container_disk_gb": 0},
         {"volume_gb": -1},
-        {"bid_usd_per_gpu_hour": Decimal(0)},
+        {"volume_gb": 10, "network_volume_id": "v"},
+        {"volume_mount_path": "data"},
         {"ports": ("22",)},
         {"ports": tuple(f"{n}/http" for n in range(1, 12))},
         {"env": {"1A": ""}},
-        {"env": {f"V{n}": "" for n in range(51)}},
+        {"env": {f"V{n}": "" for n in range(46)}},
     ],
 )
 def test_senseless_spec_is_refused(fault: dict[str, Any]) -> None:
@@ -82,31 +70,6 @@ def test_malformed_variable_is_refused_without_showing_it() -> None:
 
     assert "variable 2 of --env" in caught.value.message
     assert "planted" not in caught.value.message
-
-
-@pytest.mark.parametrize(
-    ("cloud_type", "expected"),
-    [
-        (CloudType.SECURE, "0.49"),
-        (CloudType.COMMUNITY, "0.44"),
-        (CloudType.ANY, "0.49"),
-    ],
-)
-def test_price_is_the_dearest_that_can_be_billed(
-    cloud_type: CloudType, expected: str
-) -> None:
-    assert price_per_gpu(GPU, cloud_type) == Decimal(expected)
-
-
-def test_offer_of_a_bid_below_the_minimum_says_so() -> None:
-    low = replace(SPEC, gpu_count=2, bid_usd_per_gpu_hour=Decimal("0.1"))
-
-    (offer,) = make_offers(low, [GPU])
-
-    assert offer.price_usd_per_hour == Decimal("0.2")
-    assert offer.is_below_minimum_bid
-    (enough,) = make_offers(replace(low, bid_usd_per_gpu_hour=Decimal("0.22")), [GPU])
-    assert not enough.is_below_minimum_bid
 
 
 def test_disks_are_priced_by_the_hour() -> None:

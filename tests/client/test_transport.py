@@ -1,14 +1,15 @@
+import contextlib
 import gzip
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import requests
 import structlog.testing
-import urllib3
 
 from runpod_client import (
     APIError,
@@ -24,26 +25,37 @@ from runpod_client import (
     TransportError,
     UnavailableError,
 )
-from runpod_client.transport import (
-    FAILURES,
-    Repetition,
-    Request,
-    Transport,
-    parse_retry_after,
-)
-from support.http_server import Answer, ScriptedServer
+from runpod_client.breakers import Breakers, CircuitOpenError, Rule
+from runpod_client.quota import reading_as
+from runpod_client.transport import Priority, Repetition, Request, Transport
+from support.clock import FakeTime
+from support.http_server import Answer, Asked, ScriptedServer
+from support.raw_server import RawServer
 
 KEY = Secret("rpa_planted0secret0value")
 READ = Request(operation="findPod", path="/graphql", body={"a": 1}, is_read=True)
 CHANGE = Request(operation="stopPod", path="/graphql", body={"a": 1})
+SAFE_CHANGE = Request(
+    operation="stopPod", path="/graphql", body={}, is_idempotent=True
+)  # fmt: skip
+STOP = Request(
+    operation="stopPod", path="/graphql", body={}, is_idempotent=True, ends_spending=True
+)  # fmt: skip
+WATCH = Request(
+    operation="listPods", path="/graphql", body={}, is_read=True,
+    priority=Priority.TELEMETRY,
+)  # fmt: skip
 
 
-def make(base_url: str, *, timeout_seconds: float = 5.0) -> Transport:
+def make(
+    base_url: str, *, timeout_seconds: float = 5.0, breakers: Breakers | None = None
+) -> Transport:
     return Transport(
         base_url=base_url,
         api_key=KEY,
         timeout_seconds=timeout_seconds,
         repetition=Repetition(initial_seconds=0.01, jitter_seconds=0.0),
+        breakers=breakers,
     )
 
 
@@ -65,6 +77,36 @@ def test_request_carries_key_and_user_agent(
     assert asked.headers["Authorization"] == f"Bearer {KEY}"
     assert asked.headers["User-Agent"].startswith("runpod-client/")
     assert asked.json == {"a": 1}
+
+
+def test_method_path_and_query_stand_on_the_wire() -> None:
+    request = Request(
+        operation="o",
+        path="/v2/pods/a%2Fb",
+        method="DELETE",
+        query={"include": ["A", "B"], "name": "x y&z"},
+    )
+
+    with RawServer() as server:
+        server.answers = [[b"HTTP/1.1 204 No Content\r\n\r\n"]]
+        transport = make(server.base_url)
+        got = transport.send(request, len)
+        transport.close()
+
+    line = server.heads[0].partition(b"\r\n")[0]
+    assert got == 0
+    assert line == b"DELETE /v2/pods/a%2Fb?include=A&include=B&name=x+y%26z HTTP/1.1"
+
+
+def test_accepted_status_is_an_answer(
+    http_server: ScriptedServer, transport: Transport
+) -> None:
+    http_server.queue = [Answer(status=404, body=b"none"), Answer(status=409)]
+    request = Request(operation="o", path="/x", accept_statuses=frozenset({404}))
+
+    assert transport.send(request, bytes.decode) == "none"
+    with pytest.raises(RejectedError):
+        transport.send(request, bytes.decode)
 
 
 def test_compressed_answer_is_unpacked(
@@ -106,8 +148,8 @@ def test_key_is_sent_even_where_a_netrc_names_the_host(
         (Answer(status=302, headers={"Location": "/x"}), ProtocolError),
         (Answer(status=400, body=b"nonsense"), RejectedError),
         (
-            Answer(status=400, body=b'{"errors":[{"message":"Field x is not defined",'
-            b'"extensions":{"code":"GRAPHQL_VALIDATION_FAILED"}}]}'),
+            Answer(status=400, body=b'{"errors":[{"message":"Variable $x is missing",'
+            b'"extensions":{"code":"BAD_USER_INPUT"}}]}'),
             RejectedError,
         ),
         (Answer(status=401), AuthenticationError),
@@ -140,17 +182,22 @@ def test_change_is_sent_once_whatever_comes_back(
     assert str(KEY) not in f"{caught.value!r} {caught.value.hint}"
 
 
+@pytest.mark.parametrize("request_", [READ, SAFE_CHANGE])
 @pytest.mark.parametrize(
     "failure",
-    [Answer(status=500), Answer(status=429), Answer(body=b"cut off", cut=3)],
-)
-def test_read_is_repeated_after_a_failure_that_passes(
-    http_server: ScriptedServer, transport: Transport, failure: Answer
+    [Answer(status=500), Answer(status=429, headers={"Retry-After": "0"}),
+     Answer(body=b"cut off", cut=3)],
+)  # fmt: skip
+def test_what_may_be_sent_again_is_after_a_failure_that_passes(
+    http_server: ScriptedServer,
+    transport: Transport,
+    failure: Answer,
+    request_: Request,
 ) -> None:
     http_server.queue = [failure, failure, Answer(body=b"yes")]
 
     with structlog.testing.capture_logs():
-        assert transport.send(READ, bytes.decode) == "yes"
+        assert transport.send(request_, bytes.decode) == "yes"
 
     assert len(http_server.asked) == 3
 
@@ -178,7 +225,7 @@ def test_read_that_is_refused_for_good_is_not_repeated(
     assert len(http_server.asked) == 1
 
 
-def test_retry_after_is_obeyed(
+def test_retry_after_is_obeyed_within_a_second(
     http_server: ScriptedServer, transport: Transport
 ) -> None:
     limited = Answer(status=429, headers={"Retry-After": "1"})
@@ -188,7 +235,7 @@ def test_retry_after_is_obeyed(
     with structlog.testing.capture_logs():
         transport.send(READ, bytes.decode)
 
-    assert time.monotonic() - started >= 1.0
+    assert 1.0 <= time.monotonic() - started < 2.0
 
 
 def test_retry_after_beyond_the_time_limit_is_an_error_at_once(
@@ -201,7 +248,161 @@ def test_retry_after_beyond_the_time_limit_is_an_error_at_once(
         transport.send(READ, bytes.decode)
 
     assert caught.value.retry_after_seconds == 3600
+    assert "3600 s" in caught.value.hint
     assert time.monotonic() - started < 1.0
+
+
+def test_call_after_a_refusal_is_held_back_but_for_one_that_ends_spending(
+    http_server: ScriptedServer, transport: Transport
+) -> None:
+    http_server.queue = [
+        Answer(status=429, headers={"Retry-After": "3600"}),
+        Answer(body=b"stopped"),
+    ]
+    with pytest.raises(RateLimitedError):
+        transport.send(READ, bytes.decode)
+
+    with pytest.raises(RateLimitedError, match="is held back"):
+        transport.send(CHANGE, bytes.decode)
+    stopped = transport.send(STOP, bytes.decode)
+
+    assert stopped == "stopped"
+    assert len(http_server.asked) == 2
+
+
+class CountingScript:
+    """Answers by a quota of 20 calls per window of two seconds, as REST v2 tells it."""
+
+    LIMIT, SPAN = 20, 2
+
+    def __init__(self) -> None:
+        self.used: Counter[int] = Counter()
+        self.refused = 0
+        self.fewest_left = self.LIMIT
+        self._lock = threading.Lock()
+
+    def __call__(self, _asked: Asked) -> Answer:
+        with self._lock:
+            now = time.time()
+            window = int(now // self.SPAN)
+            resets_in = int(self.SPAN - now % self.SPAN) + 1
+            if self.used[window] >= self.LIMIT:
+                self.refused += 1
+                return Answer(status=429, headers={"Retry-After": str(resets_in)})
+            self.used[window] += 1
+            remaining = self.LIMIT - self.used[window]
+            self.fewest_left = min(self.fewest_left, remaining)
+            left = f'"w";r={remaining};t={resets_in}'
+            policy = f'"w";q={self.LIMIT};w={self.SPAN}'
+            return Answer(headers={"RateLimit": left, "RateLimit-Policy": policy})
+
+
+def test_hub_that_watches_in_a_loop_starves_no_change(
+    http_server: ScriptedServer, transport: Transport
+) -> None:
+    script = CountingScript()
+    http_server.script = script
+    stopping = threading.Event()
+    watched: list[bytes] = []
+
+    def watch() -> None:
+        while not stopping.is_set():
+            watched.append(transport.send(WATCH, bytes))
+
+    threads = [threading.Thread(target=watch) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    ends = time.monotonic() + 3
+    while time.monotonic() < ends:
+        transport.send(CHANGE, bytes)
+        stopping.wait(1.0)
+    stopping.set()
+    for thread in threads:
+        thread.join(timeout=10)
+
+    assert script.refused == 0
+    assert script.fewest_left >= 1
+    assert len(watched) >= 20
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_service_that_is_down_is_not_asked_until_the_window_is_over(
+    http_server: ScriptedServer, status: int
+) -> None:
+    fake = FakeTime()
+    rule = Rule(max_failures=5, window_seconds=30)
+    breakers = Breakers(rule=rule, clock=fake.clock, now=fake.now)
+    transport = make(http_server.base_url, breakers=breakers)
+    http_server.script = lambda _asked: Answer(status=status)
+
+    with structlog.testing.capture_logs():
+        for _ in range(2):
+            with pytest.raises(UnavailableError, match=f"HTTP {status}"):
+                transport.send(READ, bytes)
+        with pytest.raises(CircuitOpenError):
+            transport.send(CHANGE, bytes)
+        asked_by_then = len(http_server.asked)
+        http_server.script = lambda _asked: Answer(body=b"yes")
+        with pytest.raises(CircuitOpenError):
+            transport.send(READ, bytes)
+        stopped = transport.send(STOP, bytes)
+        restored = transport.send(READ, bytes)
+
+    transport.close()
+    assert asked_by_then == 5
+    assert (stopped, restored) == (b"yes", b"yes")
+
+
+@pytest.mark.parametrize(
+    ("request_", "named", "expected"),
+    [
+        (READ, None, Priority.CONTROL),
+        (READ, Priority.SAFETY, Priority.SAFETY),
+        (WATCH, Priority.SAFETY, Priority.TELEMETRY),
+        (CHANGE, Priority.TELEMETRY, Priority.CONTROL),
+    ],
+)
+def test_read_takes_the_priority_of_what_it_is_part_of(
+    request_: Request, named: Priority | None, expected: Priority
+) -> None:
+    with reading_as(named) if named else contextlib.nullcontext():
+        turn = request_.turn
+
+    assert turn is expected
+    assert READ.turn is Priority.CONTROL
+
+
+def test_telemetry_that_fails_leaves_changes_alone(
+    http_server: ScriptedServer, transport: Transport
+) -> None:
+    http_server.script = lambda _asked: Answer(status=500)
+    with structlog.testing.capture_logs():
+        for _ in range(3):
+            with pytest.raises(UnavailableError):
+                transport.send(WATCH, bytes)
+
+    http_server.script = lambda _asked: Answer(body=b"yes")
+
+    assert transport.send(CHANGE, bytes) == b"yes"
+    with pytest.raises(CircuitOpenError):
+        transport.send(WATCH, bytes)
+
+
+def test_one_pod_that_cannot_be_started_does_not_stop_the_others(
+    http_server: ScriptedServer, transport: Transport
+) -> None:
+    http_server.script = lambda _asked: Answer(body=b"yes")
+    words = UnavailableError("Something went wrong. Please try again.")
+
+    def refuse(_body: bytes) -> None:
+        raise words
+
+    for _ in range(9):
+        with pytest.raises(UnavailableError) as caught:
+            transport.send(CHANGE, refuse)
+        assert caught.value is words
+
+    assert transport.send(CHANGE, bytes) == b"yes"
 
 
 @pytest.mark.parametrize(
@@ -262,34 +463,24 @@ def test_key_that_cannot_be_sent_is_refused_without_showing_it(key: str) -> None
     assert key not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        (None, None),
-        ("", None),
-        ("7", 7.0),
-        ("soon", None),
-        ("Sun, 01 Nov 2020 00:00:00 GMT", 0.0),
-    ],
-)
-def test_retry_after_is_seconds_or_a_date(
-    text: str | None, expected: float | None
+def test_call_that_goes_well_loads_no_more_than_requests_and_msgspec(
+    http_server: ScriptedServer,
 ) -> None:
-    assert parse_retry_after(text) == expected
+    http_server.queue = [Answer(body=b"yes")]
+    script = (
+        "import sys\n"
+        "from runpod_client import Secret, logs\n"
+        "from runpod_client.transport import Request, Transport\n"
+        "logs.configure(level='warning')\n"
+        f"t = Transport(base_url={http_server.base_url!r}, api_key=Secret('rpa_x'),"
+        " timeout_seconds=5)\n"
+        "t.send(Request(operation='o', path='/', is_read=True), bytes.decode)\n"
+        "heavy = {'asyncio', 'pybreaker', 'rich', 'stamina', 'structlog', 'tenacity'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
 
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
 
-def walk(kind: type[Exception]) -> Iterator[type[Exception]]:
-    for below in kind.__subclasses__():
-        yield below
-        yield from walk(below)
-
-
-def test_every_exception_of_requests_is_mapped() -> None:
-    classes = {
-        kind
-        for kind in walk(requests.RequestException)
-        if kind.__module__ == "requests.exceptions"
-    }
-
-    assert classes - set(FAILURES) == set()
-    assert issubclass(urllib3.exceptions.HTTPError, Exception)
+    assert done.stdout.strip() == "[]"

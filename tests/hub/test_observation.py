@@ -2,7 +2,7 @@ from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
-from runpod_client import PodStatus, render_marks
+from runpod_client import PodStatus
 from runpod_hub.observation import observe
 from support.hub_world import NOON, make_pod, make_record
 
@@ -10,9 +10,9 @@ LATER = NOON + timedelta(seconds=60)
 
 
 def test_a_new_pod_is_recorded_with_its_owner_and_without_its_environment() -> None:
-    env = render_marks(owner="team-a", intent_id="i1") | {"HF_TOKEN": "planted-secret"}
+    pod = make_pod(owner="team-a", env={"HF_TOKEN": "planted-secret"})
 
-    observation = observe([], [make_pod(env=env)], now=NOON)
+    observation = observe([], [pod], now=NOON)
 
     (record,) = observation.records
     assert record == make_record(owner="team-a")

@@ -5,6 +5,8 @@ a test's scripted answers may take the place of the true one.
 """
 
 import itertools
+import socketserver
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +23,7 @@ from support.clock import FakeTime
 from support.http_server import Answer, Asked, ScriptedServer, json_answer
 
 API_KEY = "rpa_planted0secret0value"
+SSH_ADDRESS = ("203.0.113.7", 10341)
 CUT = Answer(body=b'{"data":', cut=4)
 
 GPU_TYPES = [
@@ -50,6 +53,7 @@ class RunPodScript:
         instead: Per operation, answers given without carrying it out.
         after: Per operation, answers given after carrying it out.
         hidden_listings: How many listings do not show new pods yet.
+        address: Where the SSH server of the pods made here is.
     """
 
     def __init__(self, server: ScriptedServer) -> None:
@@ -59,6 +63,7 @@ class RunPodScript:
         self.instead: dict[str, list[Answer]] = {}
         self.after: dict[str, list[Answer]] = {}
         self.hidden_listings = 0
+        self.address = SSH_ADDRESS
         self._numbers = itertools.count(1)
         server.script = self.answer
 
@@ -77,9 +82,15 @@ class RunPodScript:
             "findPod": lambda w: {"pod": self.pods.get(w["input"]["podId"])},
             "startPod": lambda w: self.become(w, "RUNNING"),
             "startSpotPod": lambda w: self.become(w, "RUNNING"),
+            "startPodWithoutGpus": lambda w: self.become(w, "RUNNING"),
             "stopPod": lambda w: self.become(w, "EXITED"),
             "terminatePod": self.terminate,
-            "listGpuTypes": lambda _wanted: {"gpuTypes": gpu_type_rows()},
+            "renamePod": self.rename,
+            "editPod": lambda w: self.become(w, "RUNNING"),
+            "listGpuTypes": lambda _wanted: {
+                "gpuTypes": gpu_type_rows(),
+                "dataCenters": [],
+            },
             "getAccount": lambda _wanted: {"myself": account_row()},
         }
         try:
@@ -98,6 +109,8 @@ class RunPodScript:
             ask["name"],
             env=[f"{e['key']}={e['value']}" for e in ask["env"]],
             gpu_type=ask["gpuTypeId"],
+            is_secure=ask["cloudType"] != "COMMUNITY",
+            address=self.address,
         )
         return {"created": self.pods[pod_id]}
 
@@ -112,6 +125,11 @@ class RunPodScript:
         pod["desiredStatus"] = desired
         return {"changed": pod}
 
+    def rename(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        pod = self.pods[wanted["input"]["podId"]]
+        pod["name"] = wanted["input"]["name"]
+        return {"podEditName": pod}
+
     def terminate(self, wanted: dict[str, Any]) -> dict[str, Any]:
         self.pods.pop(wanted["input"]["podId"])
         return {"podTerminate": None}
@@ -125,15 +143,17 @@ def pod_row(
     gpu_type: str = "NVIDIA GeForce RTX 4090",
     desired: str = "RUNNING",
     has_runtime: bool = True,
+    is_secure: bool = True,
+    address: tuple[str, int] = SSH_ADDRESS,
 ) -> dict[str, Any]:
     runtime = {
         "uptimeInSeconds": 61,
         "ports": [
             {
-                "ip": "203.0.113.7",
+                "ip": address[0],
                 "isIpPublic": True,
                 "privatePort": 22,
-                "publicPort": 10341,
+                "publicPort": address[1],
                 "type": "tcp",
             },
             {
@@ -160,6 +180,7 @@ def pod_row(
         "machineId": "hpvdausak8xb",
         "podType": "RESERVED",
         "env": env or [],
+        "ports": "22/tcp,8188/http",
         "volumeInGb": 10,
         "containerDiskInGb": 20,
         "memoryInGb": 62,
@@ -169,7 +190,7 @@ def pod_row(
             "podHostId": f"{pod_id}-64410065",
             "gpuTypeId": gpu_type,
             "gpuDisplayName": gpu_type,
-            "secureCloud": True,
+            "secureCloud": is_secure,
             "dataCenterId": "EU-RO-1",
         },
         "runtime": runtime if has_runtime else None,
@@ -186,15 +207,26 @@ def gpu_type_rows() -> list[dict[str, Any]]:
             "communityCloud": community is not None,
             "securePrice": secure,
             "communityPrice": community or 0,
-            "lowestPrice": {
-                "minimumBidPrice": bid,
-                "uninterruptablePrice": community or secure,
-                "stockStatus": stock,
-            },
+            "maxGpuCountSecureCloud": 8,
+            "maxGpuCountCommunityCloud": 4,
+            "secure": price_row(secure, bid, stock),
+            "community": price_row(community, bid, stock),
         }
         for gpu_type, name, memory_gb, secure, community, bid, stock in GPU_TYPES
     ]
     return [{"id": "unknown", "displayName": "unknown"}, *rows]
+
+
+def price_row(
+    on_demand: float | None, bid: float | None, stock: str
+) -> dict[str, Any] | None:
+    if on_demand is None:
+        return None
+    return {
+        "minimumBidPrice": bid,
+        "uninterruptablePrice": on_demand,
+        "stockStatus": stock,
+    }
 
 
 def account_row() -> dict[str, Any]:
@@ -210,6 +242,23 @@ def account_row() -> dict[str, Any]:
 def runpod(http_server: ScriptedServer) -> RunPodScript:
     """Return a scripted RunPod."""
     return RunPodScript(http_server)
+
+
+class _Greeter(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        self.request.sendall(b"SSH-2.0-test\r\n")
+
+
+@pytest.fixture
+def greeting(runpod: RunPodScript) -> Iterator[None]:
+    """Let the pods made by the scripted RunPod have a server that greets as sshd."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Greeter) as server:
+        runpod.address = ("127.0.0.1", server.server_address[1])
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture
@@ -254,11 +303,15 @@ def environ_for(base_url: str, state_dir: Path) -> dict[str, str]:
     return {
         "RUNPOD_API_BASE_URL": base_url,
         "RUNPOD_API_KEY": API_KEY,
+        "RUNPOD_DIALECT": "graphql",
         "RUNPOD_STATE_DIR": str(state_dir),
     }
 
 
 def settings_for(base_url: str, state_dir: Path) -> ClientSettings:
     return ClientSettings(
-        api_key=Secret(API_KEY), api_url=base_url, state_dir=state_dir
+        api_key=Secret(API_KEY),
+        api_url=base_url,
+        dialect="graphql",
+        state_dir=state_dir,
     )

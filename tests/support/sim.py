@@ -22,6 +22,16 @@ from support.waiting import wait_for
 START_SECONDS = 20.0
 END_SECONDS = 20.0
 CALL_SECONDS = 30.0
+# In the order in which the simulator asks them: 429, 5xx, a silence that ends in 524, a
+# connection reset before the operation and after it, and a broken body.
+FAULT_MIX = (
+    "rate_limited",
+    "html_500",
+    "no_answer",
+    "drop_connection",
+    "lost_answer",
+    "malformed_body",
+)
 FAST = ("--pull-seconds", "0.3", "--ports-seconds", "0.2", "--seed", "1")
 
 
@@ -120,6 +130,21 @@ class SimServer:
     def add_fault(self, kind: str, **given: Any) -> None:
         """Let something go wrong."""
         self.admin("POST", "faults", {"kind": kind, **given})
+
+    def add_fault_mix(self, share: float, *, seed: int, **given: Any) -> None:
+        """Let that share of requests meet trouble of six kinds, reproducibly.
+
+        Args:
+            share: Of all requests the mix can strike, from 0 to 1.
+            given: What narrows it: operation, wire, seconds.
+        """
+        left = 1.0
+        for number, kind in enumerate(FAULT_MIX):
+            # Each kind is asked in turn, so the later ones see fewer requests.
+            chance = share / len(FAULT_MIX) / left
+            left -= share / len(FAULT_MIX)
+            extra = {"probability": chance, "seed": seed + number}
+            self.add_fault(kind, **{"seconds": 0.05, **given, **extra})
 
     def advance(self, seconds: float) -> None:
         """Wind the simulated clock forward."""

@@ -16,7 +16,6 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 import requests
 import stamina
-import structlog
 
 from runner_installer.errors import RegistrationError, RunnerBusyError
 from runner_installer.model import (
@@ -38,6 +37,7 @@ from runpod_client import (
     UnavailableError,
 )
 from runpod_client.config import setting
+from runpod_client.logs import apply_configuration, get_logger
 
 SERVICE = "GitHub"
 API_VERSION = "2022-11-28"
@@ -53,7 +53,7 @@ _PERMISSION_HINT = (
     "or Self-hosted runners: write on the organization (classic: admin:org)."
 )
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 Wire = TypeVar("Wire")
 
 
@@ -309,6 +309,7 @@ class GitHub:
                 return seconds if seconds <= self._rate_limit_wait_seconds else False
             return isinstance(error, TransportError | UnavailableError)
 
+        apply_configuration()  # stamina tells of each retry through structlog
         for attempt in stamina.retry_context(
             on=pause,
             attempts=_ATTEMPTS,

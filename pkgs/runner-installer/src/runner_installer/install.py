@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import structlog
-
 from runner_installer import pod_shell
 from runner_installer.errors import InstallError
 from runner_installer.facts import render_record
@@ -37,8 +35,9 @@ from runner_installer.registration import NewName, registered
 from runner_installer.remote import Remote
 from runner_installer.tarball import TarballCache, choose_download
 from runpod_client import Error
+from runpod_client.logs import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 _LIVE = {ConsoleState.STARTING, ConsoleState.LISTENING, ConsoleState.BUSY}
 _TAIL_LINES = 15
 _STOP_GRACE_SECONDS = 10

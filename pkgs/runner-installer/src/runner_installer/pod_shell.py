@@ -1,7 +1,5 @@
 """Asking a pod the questions every operation asks: what are you, whom do you run?"""
 
-import structlog
-
 from runner_installer.errors import InstallError
 from runner_installer.facts import parse_facts, parse_runners
 from runner_installer.model import InstalledRunner, PodFacts
@@ -12,8 +10,9 @@ from runner_installer.plan import (
     stop_command,
 )
 from runner_installer.remote import Remote
+from runpod_client.logs import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 _QUICK_SECONDS = 30.0
 _DELETE_SECONDS = 120.0
 

@@ -8,14 +8,13 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-import structlog
-
 from runner_installer.errors import RegistrationError
 from runner_installer.github import GitHub
 from runner_installer.model import Registration, RunnerSpec
 from runpod_client import Error, ProtocolError, TransportError, UnavailableError
+from runpod_client.logs import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 _ATTEMPTS = 2
 _WITHDRAW_SECONDS = 60.0
 

@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import platformdirs
-import structlog
 
 from runner_installer.errors import InstallError
 from runner_installer.model import Download, PodFacts
 from runpod_client import DeadlineError
+from runpod_client.logs import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 _ARCHITECTURES = {
     "x86_64": "x64",
     "amd64": "x64",

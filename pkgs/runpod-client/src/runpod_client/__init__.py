@@ -4,95 +4,139 @@
 loaded on first use, so that a command line costs what it uses.
 """
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
-from runpod_client.errors import (
-    AmbiguousPodError,
-    APIError,
-    AuthenticationError,
-    CapabilityRetiredError,
-    ConfigError,
-    ConfirmationRequiredError,
-    DeadlineError,
-    Error,
-    InsufficientBalanceError,
-    NoCapacityError,
-    NotFoundError,
-    ProtocolError,
-    RateLimitedError,
-    RejectedError,
-    TransportError,
-    UnavailableError,
-    UnsettledCreateError,
-)
-from runpod_client.model import (
-    Account,
-    CloudType,
-    GPUType,
-    GPUUtilization,
-    Pod,
-    PodSpec,
-    PodStatus,
-    PortMapping,
-    Protocol,
-    Secret,
-    SSHAddress,
-)
-
 if TYPE_CHECKING:
-    from runpod_client.client import Pace, RunPodClient, open_client
+    from runpod_client.changes import Change, Tracker
+    from runpod_client.client import RunPodClient, open_client
     from runpod_client.cloud import Cloud
+    from runpod_client.conditions import Condition, Diagnosis, diagnose
     from runpod_client.config import ClientSettings
     from runpod_client.creation import Patience
+    from runpod_client.errors import (
+        AmbiguousPodError,
+        APIError,
+        AuthenticationError,
+        CapabilityMissingError,
+        CapabilityRetiredError,
+        ConfigError,
+        ConfirmationRequiredError,
+        DeadlineError,
+        Error,
+        HookError,
+        InsufficientBalanceError,
+        LeaseError,
+        NoCapacityError,
+        NotFoundError,
+        ProtocolError,
+        RateLimitedError,
+        RejectedError,
+        TransportError,
+        UnavailableError,
+        UnsettledCreateError,
+    )
     from runpod_client.identities import Identity, IdentityStore
     from runpod_client.intents import Journal
-    from runpod_client.marks import find_intent_id, find_owner, render_marks
+    from runpod_client.lifecycle import Pace
+    from runpod_client.model import (
+        Account,
+        Capability,
+        CloudType,
+        Constraints,
+        CPUType,
+        DataCenter,
+        DesiredStatus,
+        GPUOffer,
+        GPUUtilization,
+        LogLine,
+        NetworkVolume,
+        Placement,
+        Pod,
+        PodEdit,
+        PodSpec,
+        PodStatus,
+        PortMapping,
+        Preference,
+        Protocol,
+        Secret,
+        SSHAddress,
+        Stock,
+        Template,
+    )
+    from runpod_client.quota import Priority, reading_as
     from runpod_client.wait import wait_until
 
-_LAZY = {
-    "ClientSettings": "config",
-    "Cloud": "cloud",
-    "Identity": "identities",
-    "IdentityStore": "identities",
-    "Journal": "intents",
-    "Pace": "client",
-    "Patience": "creation",
-    "RunPodClient": "client",
-    "find_intent_id": "marks",
-    "find_owner": "marks",
-    "open_client": "client",
-    "render_marks": "marks",
-    "wait_until": "wait",
+_HOMES = {
+    "changes": "Change Tracker",
+    "client": "RunPodClient open_client",
+    "cloud": "Cloud",
+    "conditions": "Condition Diagnosis diagnose",
+    "config": "ClientSettings",
+    "creation": "Patience",
+    "errors": (
+        "APIError AmbiguousPodError AuthenticationError CapabilityMissingError "
+        "CapabilityRetiredError ConfigError ConfirmationRequiredError DeadlineError "
+        "Error HookError InsufficientBalanceError LeaseError NoCapacityError "
+        "NotFoundError ProtocolError RateLimitedError RejectedError TransportError "
+        "UnavailableError UnsettledCreateError"
+    ),
+    "identities": "Identity IdentityStore",
+    "intents": "Journal",
+    "lifecycle": "Pace",
+    "model": (
+        "Account CPUType Capability CloudType Constraints DataCenter DesiredStatus "
+        "GPUOffer GPUUtilization LogLine NetworkVolume Placement Pod PodEdit PodSpec "
+        "PodStatus PortMapping Preference Protocol SSHAddress Secret Stock Template"
+    ),
+    "quota": "Priority reading_as",
+    "wait": "wait_until",
 }
+_LAZY = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
     "APIError",
     "Account",
     "AmbiguousPodError",
     "AuthenticationError",
+    "CPUType",
+    "Capability",
+    "CapabilityMissingError",
     "CapabilityRetiredError",
+    "Change",
     "ClientSettings",
     "Cloud",
     "CloudType",
+    "Condition",
     "ConfigError",
     "ConfirmationRequiredError",
+    "Constraints",
+    "DataCenter",
     "DeadlineError",
+    "DesiredStatus",
+    "Diagnosis",
     "Error",
-    "GPUType",
+    "GPUOffer",
     "GPUUtilization",
+    "HookError",
     "Identity",
     "IdentityStore",
     "InsufficientBalanceError",
     "Journal",
+    "LeaseError",
+    "LogLine",
+    "NetworkVolume",
     "NoCapacityError",
     "NotFoundError",
     "Pace",
     "Patience",
+    "Placement",
     "Pod",
+    "PodEdit",
     "PodSpec",
     "PodStatus",
     "PortMapping",
+    "Preference",
+    "Priority",
     "Protocol",
     "ProtocolError",
     "RateLimitedError",
@@ -100,13 +144,15 @@ __all__ = [
     "RunPodClient",
     "SSHAddress",
     "Secret",
+    "Stock",
+    "Template",
+    "Tracker",
     "TransportError",
     "UnavailableError",
     "UnsettledCreateError",
-    "find_intent_id",
-    "find_owner",
+    "diagnose",
     "open_client",
-    "render_marks",
+    "reading_as",
     "wait_until",
 ]
 
@@ -115,5 +161,8 @@ def __getattr__(name: str) -> Any:
     """Load a part of the package when it is first asked for."""
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib  # noqa: PLC0415  # kept out of start-up
+
     module = importlib.import_module(f"{__name__}.{_LAZY[name]}")
-    return getattr(module, name)
+    value = globals()[name] = getattr(module, name)
+    return value

@@ -5,63 +5,59 @@ environment or talk to people; times and the cloud are given to it.
 """
 
 import contextlib
-import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from decimal import Decimal
-from typing import Self, TypeVar
-
-import structlog
+from typing import TYPE_CHECKING, Self
 
 from runpod_client import marks
 from runpod_client.cloud import Cloud
+from runpod_client.conditions import Diagnosis, diagnose
 from runpod_client.config import ClientSettings
-from runpod_client.creation import DOUBTFUL, Creation, Patience
-from runpod_client.errors import (
-    ConfigError,
-    NotFoundError,
-    RateLimitedError,
-    RejectedError,
-)
+from runpod_client.creation import Creation, Patience
+from runpod_client.errors import APIError, ConfigError
+from runpod_client.hook_settings import HookEvent, HookSettings
+from runpod_client.hooks import HookDocument, Hooks
 from runpod_client.identities import Identity, IdentityStore
 from runpod_client.intents import Journal
-from runpod_client.model import Account, GPUType, Pod, PodSpec, PodStatus
+from runpod_client.leases import LeaseKeeper
+from runpod_client.lifecycle import (
+    START_TIMEOUT_SECONDS,
+    STOP_TIMEOUT_SECONDS,
+    Lifecycle,
+    Pace,
+    is_stopped,
+    silent,
+)
+from runpod_client.model import (
+    Account,
+    GPUOffer,
+    Pod,
+    PodEdit,
+    PodSpec,
+    PodStatus,
+    Secret,
+)
+from runpod_client.nearest import render_nearest
 from runpod_client.owners import ensure_owner
-from runpod_client.selection import no_such_pod, select_gpu_types, select_pod
+from runpod_client.plans import Plan, StartPlan, make_plan, make_start_plan
+from runpod_client.readiness import parse_goal
+from runpod_client.selection import no_such_pod, select_pod
 from runpod_client.specs import check_spec
-from runpod_client.wait import wait_until
 
-Value = TypeVar("Value")
+if TYPE_CHECKING:
+    from runpod_client.transport import Transport
 
-START_TIMEOUT_SECONDS = 1200.0  # an image pull alone can take many minutes
-STOP_TIMEOUT_SECONDS = 120.0
-_GONE_AFTER_ABSENCES = 2  # one listing can lag behind
-
-_log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pace:
-    """The time that waiting goes by.
-
-    Attributes:
-        interval_seconds: Between two looks at a pod that is waited for.
-        clock: Monotonic seconds.
-    """
-
-    interval_seconds: float = 2.0
-    clock: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
-    now: Callable[[], datetime] = lambda: datetime.now(UTC)
-
-
-def _silent(_status: str) -> None:
-    """Ignore what is being waited for."""
+_LOG_LINES = 100
 
 
 class RunPodClient:
-    """The pods of one account, and what this machine knows of them."""
+    """The pods of one account, and what this machine knows of them.
+
+    Attributes:
+        cloud: The wire itself, for what needs no care beyond it: catalogue, network
+            volumes, templates.
+    """
 
     def __init__(
         self,
@@ -72,13 +68,16 @@ class RunPodClient:
         owner: Callable[[], str],
         patience: Patience | None = None,
         pace: Pace | None = None,
+        hooks: Hooks | None = None,
     ) -> None:
-        self._cloud = cloud
+        self.cloud = cloud
         self._journal = journal
         self._identities = identities
         self._owner = owner
         self._patience = patience or Patience()
         self._pace = pace or Pace()
+        self._hooks = hooks or Hooks(HookSettings(), environ={})
+        self._lifecycle = Lifecycle(cloud, self._pace)
 
     def __enter__(self) -> Self:
         return self
@@ -87,46 +86,84 @@ class RunPodClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connections; also done at the end of a `with` block."""
-        self._cloud.close()
+        """Close the connections and end hooks; also done at the end of a `with` block."""
+        self._hooks.close()
+        self.cloud.close()
 
     @property
     def owner(self) -> str:
         """Return the name that marks the pods this machine rents."""
         return self._owner()
 
-    def create_pod(
-        self,
-        spec: PodSpec,
-        *,
-        allow_duplicate_name: bool = False,
-        on_status: Callable[[str], None] = _silent,
-    ) -> Pod:
-        """Rent a pod; it bills from the moment this returns.
+    @property
+    def leases(self) -> LeaseKeeper:
+        """Return what knows and changes how long pods of ours may live."""
+        return LeaseKeeper(self.cloud, owner=self._owner(), now=self._pace.now)
 
-        GPU types may be given by id or by display name, best first. A create of the
-        same spec that was interrupted before is taken over instead of repeated.
+    def now(self) -> datetime:
+        """Return the time this client goes by."""
+        return self._pace.now()
+
+    def plan(self, spec: PodSpec) -> Plan:
+        """Return the ways to rent a wanted pod; one call, and nothing is rented.
 
         Raises:
             ConfigError: The spec makes no sense.
             NotFoundError: RunPod has no such GPU type.
-            NoCapacityError: None of the types is free; nothing was made.
-            RejectedError: A live pod has that name, or RunPod refuses.
-            UnsettledCreateError: Whether there is a pod is not known.
         """
         check_spec(spec)
-        gpu_types = tuple(g.gpu_type for g in self.match_gpu_types(spec.gpu_types))
-        spec = replace(spec, gpu_types=gpu_types)
+        offers = self.list_gpu_offers(gpu_count=spec.place.gpu_count)
+        return make_plan(spec, offers)
+
+    def plan_start(
+        self, pod: Pod, *, bid_usd_per_gpu_hour: Decimal | None
+    ) -> StartPlan:
+        """Return what starting a stopped pod would cost; nothing is started."""
+        offers = self.list_gpu_offers(gpu_count=pod.gpu_count or 1)
+        return make_start_plan(pod, offers, bid_usd_per_gpu_hour=bid_usd_per_gpu_hour)
+
+    def create_pod(
+        self,
+        spec: PodSpec,
+        *,
+        plan: Plan | None = None,
+        allow_duplicate_name: bool = False,
+        on_status: Callable[[str], None] = silent,
+    ) -> Pod:
+        """Rent a pod; it bills from the moment this returns.
+
+        A create of the same spec that was interrupted before is taken over instead of
+        repeated.
+
+        Args:
+            plan: The ways to rent it as `plan` returned them, for instance to have
+                their prices agreed to; None makes one now.
+
+        Raises:
+            ConfigError: The spec makes no sense, or nothing fits it.
+            NotFoundError: RunPod has no such GPU type.
+            NoCapacityError: None of the ways is free; nothing was made.
+            RejectedError: A live pod has that name, or RunPod refuses.
+            HookError: A hook of pre_create vetoed.
+            UnsettledCreateError: Whether there is a pod is not known.
+        """
+        plan = plan or self.plan(spec)
         creation = self._creation()
-        interrupted = creation.take_over(spec, on_status)
+        interrupted = creation.take_over(plan.spec, on_status)
         if interrupted is not None:
             return interrupted
+        placements = plan.get_placements()
+        self._hooks.before(HookEvent.PRE_CREATE, self._document(spec=plan.spec))
         on_status(f"renting {spec.name!r}")
-        return creation.rent(spec, allow_duplicate_name=allow_duplicate_name)
+        pod = creation.rent(
+            plan.spec, placements, allow_duplicate_name=allow_duplicate_name
+        )
+        self._hooks.after(HookEvent.POST_CREATE, self._document(pod, plan.spec))
+        return pod
 
     def list_pods(self) -> list[Pod]:
         """Return all pods of the account, ours and others."""
-        return self._cloud.list_pods()
+        return self.cloud.list_pods()
 
     def settle(self, pods: Iterable[Pod] | None = None) -> list[Pod]:
         """Settle creates whose process died before it learnt the outcome.
@@ -139,12 +176,12 @@ class RunPodClient:
         """
         if not self._journal.list_open():
             return []
-        listing = self._cloud.list_pods() if pods is None else pods
+        listing = self.cloud.list_pods() if pods is None else pods
         return [pod for _, pod in self._creation().settle(listing)]
 
     def find_pod(self, pod_id: str) -> Pod | None:
         """Return a pod, None when there is none of that id."""
-        return self._cloud.find_pod(pod_id)
+        return self.cloud.find_pod(pod_id)
 
     def get_pod(self, pod_id: str) -> Pod:
         """Return a pod by its id.
@@ -152,7 +189,7 @@ class RunPodClient:
         Raises:
             NotFoundError: There is none.
         """
-        pod = self._cloud.find_pod(pod_id)
+        pod = self.cloud.find_pod(pod_id)
         if pod is None:
             raise no_such_pod(pod_id)
         return pod
@@ -164,7 +201,7 @@ class RunPodClient:
             AmbiguousPodError: Several pods have that name.
             NotFoundError: None fits.
         """
-        return select_pod(self._cloud.list_pods(), selector)
+        return select_pod(self.cloud.list_pods(), selector)
 
     def start_pod(
         self,
@@ -173,7 +210,8 @@ class RunPodClient:
         wait: bool = True,
         timeout: float = START_TIMEOUT_SECONDS,
         bid_usd_per_gpu_hour: Decimal | None = None,
-        on_status: Callable[[str], None] = _silent,
+        without_gpus: bool = False,
+        on_status: Callable[[str], None] = silent,
     ) -> Pod:
         """Start a stopped pod's container anew, on the same machine; it bills again.
 
@@ -182,6 +220,7 @@ class RunPodClient:
         Args:
             wait: Return when it is observed to run.
             bid_usd_per_gpu_hour: For spot pods; None repeats the last price.
+            without_gpus: With CPUs alone, to get at its data when its GPUs are taken.
 
         Raises:
             NoCapacityError: The machine's GPUs are taken.
@@ -189,21 +228,13 @@ class RunPodClient:
             DeadlineError: It did not run within `timeout`.
         """
         pod = self.get_pod(pod_id)
-        if pod.status is PodStatus.TERMINATED:
-            raise RejectedError(
-                f"pod {pod_id} is terminated and cannot be started",
-                operation="startPod",
-                hint="Create a new one: runpod-client pods create",
-            )
-        if pod.status not in {PodStatus.STARTING, PodStatus.RUNNING}:
-            self._ask(
-                lambda: self._cloud.start_pod(
-                    pod, bid_usd_per_gpu_hour=bid_usd_per_gpu_hour
-                ),
-                pod_id,
-                _is_started,
-            )
-            _log.info("pod_started", pod_id=pod_id, pod_name=pod.name)
+        if not pod.status.is_billed:
+            self._hooks.before(HookEvent.PRE_START, self._document(pod))
+        did = self._lifecycle.start(
+            pod, bid_usd_per_gpu_hour=bid_usd_per_gpu_hour, without_gpus=without_gpus
+        )
+        if did:
+            self._hooks.after(HookEvent.POST_START, self._document(pod))
         if not wait:
             return self.get_pod(pod_id)
         return self.wait_until_running(pod_id, timeout=timeout, on_status=on_status)
@@ -214,7 +245,7 @@ class RunPodClient:
         *,
         wait: bool = True,
         timeout: float = STOP_TIMEOUT_SECONDS,
-        on_status: Callable[[str], None] = _silent,
+        on_status: Callable[[str], None] = silent,
     ) -> Pod:
         """Release a pod's GPUs; its volume stays (and bills), its other files do not.
 
@@ -228,19 +259,41 @@ class RunPodClient:
             DeadlineError: It was not stopped within `timeout`.
         """
         pod = self.get_pod(pod_id)
-        if not _is_stopped(pod):
-            self._ask(lambda: self._cloud.stop_pod(pod_id), pod_id, _is_stopped)
-            _log.info("pod_stopped", pod_id=pod_id, pod_name=pod.name)
+        if not is_stopped(pod):
+            with self._hooks.alongside(HookEvent.PRE_STOP, self._document(pod)):
+                self._lifecycle.stop(pod)
+            self._hooks.after(HookEvent.POST_STOP, self._document(pod))
         if not wait:
             return pod
+        return self._lifecycle.wait_until_stopped(
+            pod_id, timeout=timeout, on_status=on_status
+        )
 
-        def probe() -> tuple[Pod | None, str]:
-            seen = self._cloud.find_pod(pod_id)
-            if seen is None:
-                raise no_such_pod(pod_id)
-            return (seen if _is_stopped(seen) else None), seen.status.lower()
+    def restart_pod(
+        self,
+        pod_id: str,
+        *,
+        wait: bool = True,
+        timeout: float = START_TIMEOUT_SECONDS,
+        on_status: Callable[[str], None] = silent,
+    ) -> Pod:
+        """Restart a running pod's container; what lies outside its volume is lost.
 
-        return self._wait(probe, f"pod {pod_id} to stop", timeout, on_status)
+        Raises:
+            RejectedError: It does not run.
+            NoCapacityError: The wire cannot restart in place, the pod was stopped, and
+                somebody else has its GPUs now.
+        """
+        pod = self.get_pod(pod_id)
+        self._lifecycle.restart(pod, timeout=timeout, on_status=on_status)
+        if not wait:
+            return self.get_pod(pod_id)
+        return self.wait_until_running(pod_id, timeout=timeout, on_status=on_status)
+
+    def edit_pod(self, pod_id: str, edit: PodEdit) -> Pod:
+        """Change a pod; anything but the name restarts its container."""
+        self._lifecycle.edit(self.get_pod(pod_id), edit)
+        return self.get_pod(pod_id)
 
     def terminate_pod(
         self, pod_id: str, *, timeout: float = STOP_TIMEOUT_SECONDS
@@ -250,16 +303,10 @@ class RunPodClient:
         Returns:
             True when this call did it, False when the pod was gone already.
         """
-        pod = self._cloud.find_pod(pod_id)
-        did = False
-        if pod is None or pod.status is not PodStatus.TERMINATED:
-            # also for a pod that is not shown: one just made may not be listed yet
-            with contextlib.suppress(NotFoundError):
-                self._ask(lambda: self._cloud.terminate_pod(pod_id), pod_id, _is_gone)
-                did = True
-            self._wait_until_gone(pod_id, timeout)
-        if did:
-            _log.info("pod_terminated", pod_id=pod_id)
+        pod = self.cloud.find_pod(pod_id)
+        with self._hooks.alongside(HookEvent.PRE_TERMINATE, self._document(pod)):
+            did = self._lifecycle.terminate(pod_id, pod, timeout=timeout)
+        self._hooks.after(HookEvent.POST_TERMINATE, self._document(pod))
         intent_id = self._find_intent_id(pod_id, pod)
         if intent_id is not None:
             with contextlib.suppress(ConfigError):  # a foreign mark names no file
@@ -275,7 +322,7 @@ class RunPodClient:
         pod_id: str,
         *,
         timeout: float = START_TIMEOUT_SECONDS,
-        on_status: Callable[[str], None] = _silent,
+        on_status: Callable[[str], None] = silent,
     ) -> Pod:
         """Return the pod once its container runs.
 
@@ -283,7 +330,7 @@ class RunPodClient:
             RejectedError: It stopped or vanished; the reason is in the message.
             DeadlineError: It did not run within `timeout`.
         """
-        return self._wait_until(
+        return self._lifecycle.wait_until(
             pod_id,
             lambda pod: pod.status is PodStatus.RUNNING,
             what="run",
@@ -296,7 +343,7 @@ class RunPodClient:
         pod_id: str,
         *,
         timeout: float = START_TIMEOUT_SECONDS,
-        on_status: Callable[[str], None] = _silent,
+        on_status: Callable[[str], None] = silent,
     ) -> Pod:
         """Return the pod once it runs and its port 22 has a public address.
 
@@ -306,32 +353,51 @@ class RunPodClient:
             RejectedError: It stopped or vanished; the reason is in the message.
             DeadlineError: It had no such address within `timeout`.
         """
-        return self._wait_until(
+        return self._lifecycle.wait_until(
             pod_id,
             lambda pod: pod.status is PodStatus.RUNNING and pod.ssh_address is not None,
             what="have an SSH address",
+            needs_ssh=True,
             timeout=timeout,
             on_status=on_status,
         )
 
-    def list_gpu_types(self, *, gpu_count: int = 1) -> list[GPUType]:
-        """Return what can be rented, priced for pods of `gpu_count` GPUs."""
-        return self._cloud.list_gpu_types(gpu_count=gpu_count)
+    def wait_until_ready(
+        self,
+        pod_id: str,
+        goal: str = "ssh",
+        *,
+        timeout: float = START_TIMEOUT_SECONDS,
+        on_status: Callable[[str], None] = silent,
+    ) -> Pod:
+        """Return the pod once it can be used; then the hooks of `ready` run.
 
-    def match_gpu_types(
-        self, wanted: Iterable[str], *, gpu_count: int = 1
-    ) -> list[GPUType]:
-        """Return the GPU types named by id or display name, capitals aside.
+        Args:
+            goal: As `runpod_client.readiness` writes them: `running`, `ssh` (its sshd
+                answers), `tcp:8188`, `http:8188/path`, `log:REGEX`.
 
         Raises:
-            NotFoundError: RunPod has no such type. Asking for it would look like a
-                lack of capacity for ever.
+            ConfigError: There is no such goal.
+            RejectedError: It stopped, failed or vanished; the message says why.
+            DeadlineError: It was not ready within `timeout`.
         """
-        return select_gpu_types(self.list_gpu_types(gpu_count=gpu_count), wanted)
+        pod = self._lifecycle.wait_until_ready(
+            pod_id, parse_goal(goal), timeout=timeout, on_status=on_status
+        )
+        self._hooks.after(HookEvent.READY, self._document(pod))
+        return pod
+
+    def list_gpu_offers(self, *, gpu_count: int = 1) -> list[GPUOffer]:
+        """Return what GPUs can be rented, with stock for pods of `gpu_count` GPUs."""
+        return self.cloud.list_gpu_offers(gpu_count=gpu_count)
 
     def get_account(self) -> Account:
-        """Return the account's balance and spending."""
-        return self._cloud.get_account()
+        """Return the account's balance and spending.
+
+        Raises:
+            CapabilityMissingError: No wire that is left tells it.
+        """
+        return self.cloud.get_account()
 
     def identity_for(self, pod: Pod) -> Identity | None:
         """Return the SSH identity made for a pod, None when there is none here."""
@@ -343,9 +409,30 @@ class RunPodClient:
         except ConfigError:  # a foreign mark names no file
             return None
 
+    def diagnose(self, pod: Pod, *, with_logs: bool = False) -> Diagnosis:
+        """Return in what state a pod really is, why, and what helps.
+
+        Args:
+            with_logs: Look into its host's log where the pod alone does not tell;
+                costs a call, and is left out where no wire has logs.
+        """
+        diagnosis = diagnose(pod, now=self._pace.now())
+        if not with_logs or not pod.status.is_billed or diagnosis.is_up:
+            return diagnosis
+        try:
+            logs = self.cloud.read_logs(pod.pod_id, is_system=True, tail=_LOG_LINES)
+        except APIError:  # they would have made the answer better, no more
+            return diagnosis
+        return diagnose(pod, now=self._pace.now(), logs=logs)
+
+    def _document(
+        self, pod: Pod | None = None, spec: PodSpec | None = None
+    ) -> HookDocument:
+        return HookDocument(owner=self._owner(), pod=pod, spec=spec)
+
     def _creation(self) -> Creation:
         return Creation(
-            self._cloud,
+            self.cloud,
             self._journal,
             self._identities,
             owner=self._owner(),
@@ -356,89 +443,20 @@ class RunPodClient:
 
     def _find_intent_id(self, pod_id: str, pod: Pod | None) -> str | None:
         if pod is not None and pod.env:
-            return marks.find_intent_id(pod.env)
+            return pod.env.get(marks.INTENT)
         # a pod that is gone, or whose environment RunPod did not tell
         intent = self._journal.find_by_pod(pod_id)
         return intent.intent_id if intent else None
 
-    def _ask(
-        self,
-        change: Callable[[], None],
-        pod_id: str,
-        is_done: Callable[[Pod | None], bool],
-    ) -> None:
-        """Ask for a change; where the answer is lost, see whether it happened."""
-        try:
-            change()
-        except DOUBTFUL:
-            if not is_done(self._cloud.find_pod(pod_id)):
-                raise
 
-    def _wait_until_gone(self, pod_id: str, timeout: float) -> None:
-        def probe() -> tuple[bool | None, str]:
-            seen = self._cloud.find_pod(pod_id)
-            status = "gone" if seen is None else seen.status.lower()
-            return (_is_gone(seen) or None), status
-
-        self._wait(probe, f"pod {pod_id} to be gone", timeout, _silent)
-
-    def _wait_until(
-        self,
-        pod_id: str,
-        is_ready: Callable[[Pod], bool],
-        *,
-        what: str,
-        timeout: float,
-        on_status: Callable[[str], None],
-    ) -> Pod:
-        # an unreachable API fails at once; a pod just made may not be listed yet
-        has_been_seen = self._cloud.find_pod(pod_id) is not None
-        absences = 0
-
-        def probe() -> tuple[Pod | None, str]:
-            nonlocal absences, has_been_seen
-            seen = self._cloud.find_pod(pod_id)
-            if seen is None:
-                absences += 1
-                if absences >= _GONE_AFTER_ABSENCES:
-                    raise _vanished(pod_id) if has_been_seen else no_such_pod(pod_id)
-                return None, "not listed"
-            has_been_seen, absences = True, 0
-            if seen.status in {PodStatus.STOPPED, PodStatus.TERMINATED}:
-                raise _ended(seen, what)
-            return (seen if is_ready(seen) else None), _render_progress(seen)
-
-        return self._wait(probe, f"pod {pod_id} to {what}", timeout, on_status)
-
-    def _wait(
-        self,
-        probe: Callable[[], tuple[Value | None, str]],
-        what: str,
-        timeout: float,
-        on_status: Callable[[str], None],
-    ) -> Value:
-        """Poll by the client's pace; a passing failure of the API is no answer yet."""
-
-        def patient() -> tuple[Value | None, str]:
-            try:
-                return probe()
-            except (*DOUBTFUL, RateLimitedError) as error:
-                return None, error.message
-
-        return wait_until(
-            patient,
-            what=what,
-            timeout=timeout,
-            interval=self._pace.interval_seconds,
-            clock=self._pace.clock,
-            sleep=self._pace.sleep,
-            on_status=on_status,
-            hint="It may still come: runpod-client pods list",
-        )
-
-
-def open_client(settings: ClientSettings) -> RunPodClient:
+def open_client(
+    settings: ClientSettings, *, hooks: Hooks | None = None
+) -> RunPodClient:
     """Return a client for the account the settings name; no call is made yet.
+
+    Args:
+        hooks: Programs that run when something happens to a pod; the client ends what
+            is left of them. None runs none.
 
     Raises:
         ConfigError: There is no API key, or the base URL is no good.
@@ -450,58 +468,68 @@ def open_client(settings: ClientSettings) -> RunPodClient:
             hint="Set RUNPOD_API_KEY_FILE (a file with the key, mode 600) or "
             "RUNPOD_API_KEY. To try without an account: runpod-sim serve",
         )
-    # requests is slow to import and --help has no use for it
-    from runpod_client.dialects.graphql import GraphQLCloud  # noqa: PLC0415
-    from runpod_client.transport import Transport  # noqa: PLC0415
-
-    transport = Transport(
-        base_url=settings.api_url,
-        api_key=settings.api_key,
-        timeout_seconds=settings.api_timeout_seconds,
-    )
     state_dir = settings.state_dir
     # a create counts as never made only after its request has surely ended
     abandon_after = max(90.0, 3 * settings.api_timeout_seconds)
     return RunPodClient(
-        GraphQLCloud(transport),
+        open_cloud(settings),
         Journal(state_dir),
         IdentityStore(state_dir / "identities"),
         owner=lambda: settings.owner or ensure_owner(state_dir),
         patience=Patience(abandon_after_seconds=abandon_after),
+        hooks=hooks,
     )
 
 
-def _vanished(pod_id: str) -> RejectedError:
-    return RejectedError(
-        f"pod {pod_id} vanished while it was waited for",
-        hint="It was terminated; list your pods: runpod-client pods list",
+def open_cloud(settings: ClientSettings) -> Cloud:
+    """Return the wire the settings name: one dialect, or each where it is better."""
+    # requests is slow to import and --help has no use for it
+    from runpod_client.transport import Transport  # noqa: PLC0415
+
+    if settings.dialect not in _DIALECTS:
+        raise ConfigError(
+            f"there is no dialect {settings.dialect!r}",
+            setting="dialect",
+            hint=render_nearest(settings.dialect, _DIALECTS),
+        )
+    transport = Transport(
+        base_url=settings.api_url,
+        api_key=settings.api_key or Secret(),
+        timeout_seconds=settings.api_timeout_seconds,
+    )
+    return _DIALECTS[settings.dialect](settings, transport)
+
+
+def _open_graphql(_settings: ClientSettings, transport: "Transport") -> Cloud:
+    from runpod_client.dialects.graphql import GraphQLCloud  # noqa: PLC0415
+
+    return GraphQLCloud(transport)
+
+
+def _open_rest_v2(_settings: ClientSettings, transport: "Transport") -> Cloud:
+    from runpod_client.dialects.rest_v2 import RestV2Cloud  # noqa: PLC0415
+
+    return RestV2Cloud(transport)
+
+
+def _open_routed(settings: ClientSettings, transport: "Transport") -> Cloud:
+    from runpod_client.dialects.decisions import Decisions  # noqa: PLC0415
+    from runpod_client.dialects.routing import RoutedCloud  # noqa: PLC0415
+
+    decisions = Decisions(
+        settings.state_dir / "dialects.json",
+        base_url=settings.api_url,
+        api_key=settings.api_key or Secret(),
+    )
+    return RoutedCloud(
+        _open_graphql(settings, transport),
+        _open_rest_v2(settings, transport),
+        decisions,
     )
 
 
-def _ended(pod: Pod, what: str) -> RejectedError:
-    is_stopped = pod.status is PodStatus.STOPPED
-    return RejectedError(
-        f"pod {pod.pod_id} is {pod.status.lower()} and will not {what}: "
-        f"{pod.status_reason}",
-        hint=f"Start it: runpod-client pods start {pod.pod_id}" * is_stopped,
-    )
-
-
-def _is_started(pod: Pod | None) -> bool:
-    return pod is not None and pod.status in {PodStatus.STARTING, PodStatus.RUNNING}
-
-
-def _is_stopped(pod: Pod | None) -> bool:
-    return pod is not None and pod.status in {PodStatus.STOPPED, PodStatus.TERMINATED}
-
-
-def _is_gone(pod: Pod | None) -> bool:
-    return pod is None or pod.status is PodStatus.TERMINATED
-
-
-def _render_progress(pod: Pod) -> str:
-    """Return in a few words what a pod is waited for."""
-    if pod.status is PodStatus.RUNNING and pod.ssh_address is None:
-        return "running, port 22 has no public address yet"
-    reason = f" ({pod.status_reason})" if pod.status_reason else ""
-    return f"{pod.status.lower()}{reason}"
+_DIALECTS: Mapping[str, Callable[[ClientSettings, "Transport"], Cloud]] = {
+    "auto": _open_routed,
+    "graphql": _open_graphql,
+    "rest_v2": _open_rest_v2,
+}

@@ -1,24 +1,38 @@
 """What a pod cloud can do, as the rest of the package sees it.
 
 Implementations know one wire each (`runpod_client.dialects`) and nothing of journals,
-identities or people. Every call has a time limit of its own; reads may be repeated by
-the implementation, the others never are.
+identities or people. Every call has a time limit of its own; reads, stopping and
+terminating may be repeated by the implementation, the others never are.
+
+Every call may raise `CapabilityMissingError` (this wire has no such call) or its child
+`CapabilityRetiredError` (RunPod has withdrawn it), both before anything is sent or
+done. Calls about one pod raise `NotFoundError` when there is none of that id.
 """
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Protocol
 
-from runpod_client.model import Account, GPUType, Pod, PodSpec
+from runpod_client.model import (
+    Account,
+    CPUType,
+    DataCenter,
+    GPUOffer,
+    LogLine,
+    NetworkVolume,
+    Placement,
+    Pod,
+    PodEdit,
+    PodSpec,
+    Template,
+)
 
 
-class Cloud(Protocol):
-    """A wire that rents pods."""
+class PodCloud(Protocol):
+    """Pods."""
 
-    def close(self) -> None:
-        """Close the connections."""
-
-    def create_pod(self, spec: PodSpec, gpu_type: str) -> Pod:
-        """Rent a pod with GPUs of one type; it bills from the moment it returns.
+    def create_pod(self, spec: PodSpec, placement: Placement) -> Pod:
+        """Rent a pod at one place; it bills from the moment it returns.
 
         Raises:
             NoCapacityError: None is free; nothing was made.
@@ -36,6 +50,12 @@ class Cloud(Protocol):
     ) -> None:
         """Ask for a stopped pod's container to be started anew; it bills again."""
 
+    def start_pod_without_gpus(self, pod_id: str) -> None:
+        """Ask for a stopped pod to be started with CPUs alone, to reach its volume."""
+
+    def restart_pod(self, pod_id: str) -> None:
+        """Ask for a running pod's container to be restarted in place."""
+
     def stop_pod(self, pod_id: str) -> None:
         """Ask for a pod's GPUs to be released; its volume stays and bills."""
 
@@ -46,8 +66,70 @@ class Cloud(Protocol):
             NotFoundError: It is already gone.
         """
 
-    def list_gpu_types(self, *, gpu_count: int = 1) -> list[GPUType]:
-        """Return what can be rented, priced for pods of `gpu_count` GPUs."""
+    def rename_pod(self, pod_id: str, wire_name: str) -> None:
+        """Give a pod another name, as it stands on the wire, without a restart."""
+
+    def edit_pod(self, pod: Pod, edit: PodEdit) -> None:
+        """Change what a pod runs; the name is not touched here."""
+
+    def read_logs(
+        self, pod_id: str, *, is_system: bool, tail: int = 200
+    ) -> list[LogLine]:
+        """Return the last lines of a pod's host (its boot log) or of its container."""
+
+
+class CatalogCloud(Protocol):
+    """What can be rented, and where."""
+
+    def list_gpu_offers(self, *, gpu_count: int = 1) -> list[GPUOffer]:
+        """Return each GPU type once per cloud that has it.
+
+        Args:
+            gpu_count: Stock is told for pods of this many GPUs.
+        """
+
+    def list_cpu_types(self) -> list[CPUType]:
+        """Return the CPU catalogue."""
+
+    def list_data_centers(self) -> list[DataCenter]:
+        """Return the data centers."""
+
+
+class AccountCloud(Protocol):
+    """What belongs to the account besides pods."""
 
     def get_account(self) -> Account:
         """Return the account's balance and spending."""
+
+    def list_account_keys(self) -> list[str]:
+        """Return the account's public SSH keys, an authorized_keys line each."""
+
+    def replace_account_keys(self, keys: Sequence[str]) -> None:
+        """Make these the account's only SSH keys; see `keyring` for a safe change."""
+
+    def list_network_volumes(self) -> list[NetworkVolume]:
+        """Return the account's network volumes."""
+
+    def create_network_volume(
+        self, *, name: str, size_gb: int, data_center_id: str
+    ) -> NetworkVolume:
+        """Make a network volume; it bills until it is deleted."""
+
+    def delete_network_volume(self, volume_id: str) -> None:
+        """Destroy a network volume and what is on it."""
+
+    def list_templates(self) -> list[Template]:
+        """Return the account's own templates."""
+
+    def create_template(self, template: Template) -> Template:
+        """Keep a template; its id is RunPod's to give."""
+
+    def delete_template(self, template_id: str) -> None:
+        """Delete a template of the account."""
+
+
+class Cloud(PodCloud, CatalogCloud, AccountCloud, Protocol):
+    """A wire that rents pods."""
+
+    def close(self) -> None:
+        """Close the connections."""

@@ -2,45 +2,38 @@
 
 A tool declares a frozen dataclass whose fields are made with `setting(...)`. Flags,
 `--help`, the table in docs/configuration.md and the origin of every value derive from
-that declaration. Order of precedence: flag, environment, file, default. Secrets are
-never flags: a file named by `NAME_FILE` or a systemd credential comes first, the
-variable second.
+that declaration. Order of precedence: flag, environment, project file, user file,
+default; a profile's table lies over the plain one of the same file.
 
-    [client]                      # $XDG_CONFIG_HOME/runpod/config.toml, or --config
+    profile = "staging"           # $XDG_CONFIG_HOME/runpod/config.toml, or --config
+    [client]                      # and, before it, the project's runpod.toml
     api_timeout_seconds = 30
+    [profiles.staging.client]
+    api_key_command = ["doppler", "secrets", "get", "RUNPOD_API_KEY", "--plain"]
+
+Secrets are never flags and never stand in a file. `secret_sources` says where they come
+from; what a file names (`api_key_file`, `api_key_command`) goes last, so that a variable
+set for one call wins.
 
 Nothing below the command line reads the environment.
 """
 
 import dataclasses
-import difflib
-import stat
-import tomllib
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import platformdirs
-
-from runpod_client.errors import ConfigError
+from runpod_client import config_files
+from runpod_client.config_files import Layers
+from runpod_client.config_values import render_value
 from runpod_client.model import Secret
+from runpod_client.settings_lookup import Declared, Found, SettingInfo, find_all
 
 SettingsT = TypeVar("SettingsT")
+DEFAULT = "default"
 _METADATA = "runpod.setting"
-
-
-@dataclass(frozen=True, kw_only=True)
-class SettingInfo:
-    """How one setting is named and explained; `setting` makes it."""
-
-    help: str
-    env: str
-    unit: str = ""
-    flag: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +44,17 @@ class Loaded(Generic[SettingsT]):
     sources: Mapping[str, str]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Described:
+    """One setting for people: the value in force, stars for a secret, its origin."""
+
+    section: str
+    name: str
+    value: str
+    source: str
+    info: SettingInfo
+
+
 def setting(
     help_text: str,
     *,
@@ -59,15 +63,26 @@ def setting(
     default_factory: Any = dataclasses.MISSING,
     unit: str = "",
     flag: str | None = None,
+    is_project_safe: bool = False,
 ) -> Any:
     """Declare one setting as a dataclass field.
 
     Args:
-        env: The variable it is read from. For a `Secret` also `env` + `_FILE`.
+        env: The variable it is read from. For a `Secret` also `env` + `_FILE` and
+            `env` + `_COMMAND`.
         unit: Shown in help and docs, for instance `s` or `USD/h`.
         flag: The command-line flag, for instance `--timeout`; None for no flag.
+        is_project_safe: Whether the file of a project nobody vouched for may set it:
+            it must not redirect a key, name a file, weaken a check, raise a cost, or
+            change which pods automation touches.
     """
-    info = SettingInfo(help=help_text, env=env, unit=unit, flag=flag)
+    info = SettingInfo(
+        help=help_text,
+        env=env,
+        unit=unit,
+        flag=flag,
+        is_project_safe=is_project_safe,
+    )
     return dataclasses.field(
         default=default, default_factory=default_factory, metadata={_METADATA: info}
     )
@@ -84,11 +99,15 @@ def infos(settings_type: type[Any]) -> dict[str, SettingInfo]:
 
 def default_state_dir() -> Path:
     """Return the folder for journal, identities and pinned host keys."""
+    import platformdirs  # noqa: PLC0415  # 3 ms, and often the folder is named
+
     return Path(platformdirs.user_state_dir("runpod"))
 
 
 def default_config_file() -> Path:
     """Return where the configuration file is looked for when none is named."""
+    import platformdirs  # noqa: PLC0415  # kept out of --help
+
     return Path(platformdirs.user_config_dir("runpod")) / "config.toml"
 
 
@@ -109,6 +128,7 @@ class ClientSettings:
         env="RUNPOD_API_TIMEOUT",
         default=30.0,
         unit="s",
+        is_project_safe=True,
     )
     state_dir: Path = setting(
         "Folder for journal, identities and pinned host keys",
@@ -120,6 +140,40 @@ class ClientSettings:
         env="RUNPOD_OWNER",
         default="",
     )
+    dialect: str = setting(
+        "Which API of RunPod's to speak: auto, graphql or rest_v2; auto takes for each "
+        "purpose the one that is better at it and alive",
+        env="RUNPOD_DIALECT",
+        default="auto",
+    )
+    default_lease: str = setting(
+        "How long a pod may live where no --lease says, like 8h; none for no end",
+        env="RUNPOD_DEFAULT_LEASE",
+        default="8h",
+    )
+
+
+def read_layers(
+    *,
+    environ: Mapping[str, str],
+    config_file: Path | None = None,
+    profile: str | None = None,
+    directory: Path | None = None,
+    section: str = "",
+) -> Layers:
+    """Read the configuration files in force; see `config_files.read_layers`.
+
+    Raises:
+        ConfigError: A file is malformed, not the user's, or the profile is unknown.
+    """
+    return config_files.read_layers(
+        environ=environ,
+        config_file=config_file,
+        default_file=config_file or default_config_file(),
+        profile=profile,
+        directory=directory,
+        sections=[section] if section else (),
+    )
 
 
 def load(
@@ -129,163 +183,126 @@ def load(
     environ: Mapping[str, str],
     config_file: Path | None = None,
     flags: Mapping[str, Any] | None = None,
+    profile: str | None = None,
+    directory: Path | None = None,
 ) -> Loaded[SettingsT]:
-    """Load settings by precedence: flag, environment, file, default.
+    """Load settings by precedence: flag, environment, project, user file, default.
 
     Args:
-        section: The table of the TOML file that belongs to `settings_type`.
-        config_file: A file the user named, which must exist; None looks at the
-            default place, where it may be absent.
+        section: The table of the TOML files that belongs to `settings_type`.
+        config_file: A file the user named, which must exist and is read alone; None
+            takes the project's and the user's, either of which may be absent.
         flags: Values given on the command line, by field name; None counts as absent.
+        profile: As given by `--profile`; None lets the environment or a file choose.
+        directory: Where the search for the project's file starts; None is the
+            working directory.
 
     Raises:
-        ConfigError: A value does not parse, a key is unknown, a secret's file is
-            unreadable or readable by others.
+        ConfigError: A value does not parse, a key is unknown or not for a project to
+            set, a secret's file is open to others, a secret's command fails.
     """
-    table, table_source = _read_table(section, config_file, settings_type)
-    hints = typing.get_type_hints(settings_type)
-    values: dict[str, Any] = {}
-    sources: dict[str, str] = {}
-    for name, info in infos(settings_type).items():
-        found = _find(name, info, hints[name], environ, table, table_source, flags)
-        if found is None:
-            sources[name] = "default"
-            continue
-        values[name], sources[name] = found
-    return Loaded(settings=settings_type(**values), sources=sources)
-
-
-def _find(
-    name: str,
-    info: SettingInfo,
-    hint: Any,
-    environ: Mapping[str, str],
-    table: Mapping[str, Any],
-    table_source: str,
-    flags: Mapping[str, Any] | None,
-) -> tuple[Any, str] | None:
-    """Return the value of highest precedence and its source, None for the default."""
-    if flags and flags.get(name) is not None:
-        return flags[name], f"flag {info.flag or name}"
-    kind = _plain_type(hint)
-    if kind is Secret:
-        secret = _find_secret(info, environ)
-        if secret is not None:
-            return secret
-    elif environ.get(info.env):
-        source = f"environment variable {info.env}"
-        return _parse(environ[info.env], kind, name, source), source
-    if name in table:
-        if kind is Secret:
-            raise ConfigError(
-                f"{table_source} holds the secret {name!r} in clear",
-                setting=name,
-                source=table_source,
-                hint=f"Remove it there and name a file in {info.env}_FILE instead.",
-            )
-        return _parse(table[name], kind, name, table_source), table_source
-    return None
-
-
-def _find_secret(
-    info: SettingInfo, environ: Mapping[str, str]
-) -> tuple[Secret, str] | None:
-    """Look for a secret: named file, systemd credential, variable."""
-    named = environ.get(f"{info.env}_FILE")
-    if named:
-        return _read_secret(Path(named), info.env), f"file {named}"
-    folder = environ.get("CREDENTIALS_DIRECTORY")
-    if folder:
-        path = Path(folder) / info.env.lower().replace("_", "-")
-        if path.exists():
-            return _read_secret(path, info.env), f"systemd credential {path.name}"
-    if environ.get(info.env):
-        return Secret(environ[info.env]), f"environment variable {info.env}"
-    return None
-
-
-def _read_secret(path: Path, env: str) -> Secret:
-    try:
-        mode = path.stat().st_mode
-        text = path.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not a text file"
-        raise ConfigError(
-            f"cannot read the secret file {path}: {reason}",
-            setting=env,
-            source=f"{env}_FILE",
-            hint=f"Point {env}_FILE at a readable file that holds only the secret.",
-        ) from error
-    if mode & (stat.S_IRWXG | stat.S_IRWXO) & ~stat.S_IRGRP:
-        raise ConfigError(
-            f"the secret file {path} is open to other users (mode {mode & 0o777:o})",
-            setting=env,
-            source=f"{env}_FILE",
-            hint=f"Close it: chmod 600 {path}",
-        )
-    if not text:
-        raise ConfigError(
-            f"the secret file {path} is empty", setting=env, source=f"{env}_FILE"
-        )
-    return Secret(text)
-
-
-def _read_table(
-    section: str, config_file: Path | None, settings_type: type[Any]
-) -> tuple[Mapping[str, Any], str]:
-    path = config_file or default_config_file()
-    try:
-        document = tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        if config_file is None:
-            return {}, str(path)
-        raise ConfigError(
-            f"there is no configuration file {path}", source=str(path)
-        ) from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(
-            f"cannot read the configuration file {path}: {error}", source=str(path)
-        ) from error
-    table = document.get(section, {})
-    if not isinstance(table, dict):
-        raise ConfigError(f"[{section}] in {path} must be a table", source=str(path))
-    known = infos(settings_type)
-    for key in table:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            raise ConfigError(
-                f"unknown setting {key!r} in [{section}] of {path}",
-                setting=key,
-                source=str(path),
-                hint=f"Did you mean {near[0]!r}?" if near else "",
-            )
-    return table, f"{path} [{section}]"
-
-
-def _plain_type(hint: Any) -> Any:
-    """Return T for `T | None`, else the hint itself."""
-    if typing.get_origin(hint) in (types.UnionType, typing.Union):
-        return next(a for a in typing.get_args(hint) if a is not type(None))
-    return hint
-
-
-def _parse(value: Any, kind: Any, name: str, source: str) -> Any:
-    """Turn text or a TOML value into the field's type."""
-    try:
-        if kind is bool:
-            if isinstance(value, bool):
-                return value
-            return {"true": True, "1": True, "false": False, "0": False}[value.lower()]
-        if kind is Decimal:
-            return Decimal(str(value))
-        if kind in (int, float, str, Path):
-            return kind(value)
-    except (ValueError, TypeError, KeyError, AttributeError, InvalidOperation):
-        pass
-    else:
-        raise TypeError(f"setting {name} has the unsupported type {kind}")
-    raise ConfigError(
-        f"{name} from {source} is {value!r}, which is no {kind.__name__}",
-        setting=name,
-        source=source,
+    layers = read_layers(
+        environ=environ,
+        config_file=config_file,
+        profile=profile,
+        directory=directory,
+        section=section,
     )
+    found = dict(
+        find_all(_declared(settings_type), section, layers, environ, flags or {})
+    )
+    return Loaded(
+        settings=settings_type(**{d.name: f.read() for d, f in found.items() if f}),
+        sources={d.name: f.source if f else DEFAULT for d, f in found.items()},
+    )
+
+
+def load_table(
+    name: str,
+    *,
+    environ: Mapping[str, str],
+    config_file: Path | None = None,
+    profile: str | None = None,
+    directory: Path | None = None,
+) -> tuple[dict[str, Any], str]:
+    """Return a table that holds no settings, like `[hooks]`, and where it stands.
+
+    Where both files have it, each key comes from the file that goes first. All of it
+    is for the user to set: an untrusted project may not have the table at all.
+
+    Raises:
+        ConfigError: A file is malformed, or an untrusted project has the table.
+    """
+    layers = read_layers(
+        environ=environ,
+        config_file=config_file,
+        profile=profile,
+        directory=directory,
+        section=name,
+    )
+    return config_files.merge_table(name, layers)
+
+
+def describe(
+    settings_type: type[Any],
+    *,
+    section: str,
+    layers: Layers,
+    environ: Mapping[str, str],
+) -> list[Described]:
+    """Return every setting of a section as it is in force, without reading secrets.
+
+    Raises:
+        ConfigError: As `load` does, but for what only reading a secret can show.
+    """
+    fields = {f.name: f for f in dataclasses.fields(settings_type)}
+    rows = []
+    for one, found in find_all(_declared(settings_type), section, layers, environ, {}):
+        if found is None:
+            value = _default_of(fields[one.name])
+        else:
+            value = "***" if one.is_secret else found.read()
+        rows.append(
+            Described(
+                section=section,
+                name=one.name,
+                value=render_value(value),
+                source=found.source if found else DEFAULT,
+                info=one.info,
+            )
+        )
+    return rows
+
+
+def find_secret(
+    settings_type: type[Any],
+    name: str,
+    *,
+    section: str,
+    layers: Layers,
+    environ: Mapping[str, str],
+) -> Found | None:
+    """Return where a secret comes from, None if nowhere; `read` returns it.
+
+    What runs for long keeps this and reads again once the secret is refused: a file
+    or a command may by then give the one it was rotated to.
+
+    Raises:
+        ConfigError: As `load` does, but for what only reading a secret can show.
+    """
+    found = find_all(_declared(settings_type), section, layers, environ, {})
+    return next((place for one, place in found if one.name == name), None)
+
+
+def _declared(settings_type: type[Any]) -> list[Declared]:
+    hints = typing.get_type_hints(settings_type)
+    return [
+        Declared(name=name, info=info, hint=hints[name])
+        for name, info in infos(settings_type).items()
+    ]
+
+
+def _default_of(field: dataclasses.Field[Any]) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return None if field.default is dataclasses.MISSING else field.default

@@ -2,26 +2,28 @@
 
 Results go to stdout (tables for people, `--json` for programs), everything else to
 stderr. This is the one place where an `Error` becomes a sentence and an exit status.
+It is on the way of every `--help`, so it imports click and little else.
 """
 
 import contextlib
 import functools
-import json
 import os
 import sys
-import traceback
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from decimal import Decimal
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, TypeVar
 
 import click
 
-from runpod_client import config, errors
+from runpod_client import errors
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import RenderableType
+
+    from runpod_client.sheets import Lines, Page, Sheet
+
+    Renderable = RenderableType | Sheet | Page | Lines
 
 Params = ParamSpec("Params")
 SettingsT = TypeVar("SettingsT")
@@ -42,10 +44,13 @@ EXIT_CODES: Mapping[type[errors.Error], int] = {
     errors.NoCapacityError: 5,
     errors.RateLimitedError: 5,
     errors.InsufficientBalanceError: 5,
+    errors.CapabilityMissingError: 1,
     errors.CapabilityRetiredError: 1,
     errors.UnavailableError: 7,
     errors.ProtocolError: 1,
     errors.TransportError: 7,
+    errors.HookError: 1,
+    errors.LeaseError: 2,
     errors.UnsettledCreateError: 7,
     errors.DeadlineError: 6,
 }
@@ -65,14 +70,34 @@ def exit_code_of(
     return next(table[k] for k in kind.__mro__ if k in table)
 
 
-@dataclass(frozen=True, kw_only=True)
 class Session:
-    """One run of a command: its output, its settings, its way to ask."""
+    """One run of a command: its output, its settings, its way to ask.
 
-    as_json: bool
-    config_file: Path | None
-    environ: Mapping[str, str]
-    is_interactive: bool
+    Attributes:
+        output: How results are written: table, json or name.
+        profile: The environment's layer of settings that was asked for; None for
+            what the configuration says.
+    """
+
+    def __init__(
+        self,
+        *,
+        output: str,
+        config_file: "Path | None",
+        profile: str | None,
+        environ: Mapping[str, str],
+        is_interactive: bool,
+    ) -> None:
+        self.output = output
+        self.config_file = config_file
+        self.profile = profile
+        self.environ = environ
+        self.is_interactive = is_interactive
+
+    @property
+    def as_json(self) -> bool:
+        """Return whether a program reads the result."""
+        return self.output == "json"
 
     def load(
         self,
@@ -81,26 +106,41 @@ class Session:
         **flags: Any,
     ) -> SettingsT:
         """Load settings for this run; flags that are None count as not given."""
+        from runpod_client import config  # noqa: PLC0415  # kept out of --help
+
         return config.load(
             settings_type,
             section=section,
             environ=self.environ,
             config_file=self.config_file,
             flags=flags,
+            profile=self.profile,
         ).settings
 
-    def emit(self, document: Any, render: Callable[[], "RenderableType"]) -> None:
-        """Write a command's result: JSON for programs, `render()` for people."""
-        if self.as_json:
-            click.echo(render_json(document))
-            return
-        from rich.console import Console  # noqa: PLC0415  # kept out of start-up
+    def emit(
+        self,
+        document: Any,
+        render: "Callable[[], Renderable]",
+        *,
+        names: Callable[[], Iterable[str]] | None = None,
+    ) -> None:
+        """Write a command's result.
 
-        # a pipe has no width: let rows be as long as they are
-        width = None if sys.stdout.isatty() else 10_000
-        Console(width=width, highlight=False, soft_wrap=width is not None).print(
-            render()
-        )
+        Args:
+            document: For programs (`-o json`).
+            render: For people (`-o table`).
+            names: For the next command in a pipe (`-o name`), a line each; None where
+                the result names nothing.
+        """
+        if self.output == "json":
+            click.echo(render_json(document))
+        elif self.output == "name":
+            if names is None:
+                raise click.UsageError("this command's result has no names: -o name")
+            for name in names():
+                click.echo(name)
+        else:
+            show(render())
 
     def note(self, text: str) -> None:
         """Tell the person at the terminal something that is not the result."""
@@ -125,25 +165,58 @@ class Session:
     @contextlib.contextmanager
     def status(self, text: str) -> Iterator[Callable[[str], None]]:
         """Show a spinner with a changing text on stderr while something takes long."""
-        if self.as_json or not sys.stderr.isatty():
-            yield lambda _text: None
+        if not sys.stderr.isatty():
+            if self.as_json:
+                yield lambda _phase: None
+                return
+            yield functools.partial(_say_phase, text, [""])
             return
-        from rich.console import Console  # noqa: PLC0415  # kept out of start-up
+        from rich import console, progress  # noqa: PLC0415  # kept out of start-up
 
-        with Console(stderr=True).status(text) as spinner:
-            yield spinner.update
+        with progress.Progress(
+            progress.SpinnerColumn(),
+            progress.TextColumn("{task.description}", markup=False),
+            progress.TimeElapsedColumn(),
+            console=console.Console(stderr=True),
+            transient=True,
+        ) as shown:
+            task = shown.add_task(text, total=None)
+            yield lambda phase: shown.update(task, description=f"{text}: {phase}")
+
+
+def _say_phase(text: str, last: list[str], phase: str) -> None:
+    """Write a line where something new is waited for; a log is not to be flooded."""
+    stage = phase.partition(" (")[0].rstrip("0123456789. s")
+    if stage != last[0]:
+        last[0] = stage
+        click.echo(f"{text}: {phase}", err=True)
+
+
+def show(result: "Renderable") -> None:
+    """Write a result for people on stdout."""
+    plain = getattr(result, "render_plain", None)
+    if plain is not None and not sys.stdout.isatty():
+        click.echo(plain())
+        return
+    from rich.console import Console  # noqa: PLC0415  # kept out of start-up
+
+    # a pipe has no width: let rows be as long as they are
+    width = None if sys.stdout.isatty() else 10_000
+    drawn = getattr(result, "render_rich", lambda: result)()
+    Console(width=width, highlight=False, soft_wrap=width is not None).print(drawn)
 
 
 def render_json(document: Any) -> str:
     """Return JSON with money as exact numbers in text and times in RFC 3339."""
+    import json  # noqa: PLC0415  # kept out of --help
+    from decimal import Decimal  # noqa: PLC0415
+    from pathlib import Path  # noqa: PLC0415
 
     def plain(value: Any) -> Any:
-        if isinstance(value, Decimal):
+        if isinstance(value, Decimal | Path):
             return str(value)
         if hasattr(value, "isoformat"):
             return value.isoformat()
-        if isinstance(value, Path):
-            return str(value)
         raise TypeError(f"cannot write {type(value).__name__} as JSON")
 
     return json.dumps(document, indent=2, default=plain)
@@ -163,12 +236,32 @@ def options(
     """
 
     def decorate(function: Callable[Concatenate[Session, Params], Any]) -> Any:
-        @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+        @click.option(
+            "--json",
+            "output",
+            flag_value="json",
+            help="Print JSON on stdout; the same as -o json.",
+        )
+        @click.option(
+            "-o",
+            "--output",
+            "output",
+            type=click.Choice(["table", "json", "name"]),
+            default="table",
+            show_default=True,
+            help="For people, for programs, or names alone for the next command.",
+        )
         @click.option(
             "--config",
             "config_file",
-            type=click.Path(path_type=Path),
+            type=click.Path(),
             help="Read settings from this TOML file.",
+        )
+        @click.option(
+            "--profile",
+            metavar="NAME",
+            help="Layer of the settings to use, like staging: [profiles.NAME]. "
+            "Default: RUNPOD_PROFILE.",
         )
         @click.option(
             "--log-level",
@@ -188,15 +281,19 @@ def options(
         @functools.wraps(function)
         def wrapper(
             *args: Any,
-            as_json: bool,
-            config_file: Path | None,
+            output: str,
+            config_file: str | None,
+            profile: str | None,
             log_level: str,
             log_format: str,
             **kwargs: Any,
         ) -> Any:
+            from pathlib import Path  # noqa: PLC0415  # kept out of --help
+
             session = Session(
-                as_json=as_json,
-                config_file=config_file,
+                output=output,
+                config_file=Path(config_file) if config_file else None,
+                profile=profile,
                 environ=os.environ,
                 is_interactive=sys.stdin.isatty(),
             )
@@ -249,6 +346,8 @@ def run(command: click.Command, program: str) -> NoReturn:
         click.echo("Interrupted.", err=True)
         sys.exit(EXIT_INTERRUPTED)
     except Exception:  # noqa: BLE001  # the boundary: a bug is shown with its traceback
+        import traceback  # noqa: PLC0415  # kept out of start-up
+
         traceback.print_exc()
         click.echo(
             f"{program}: this is a bug in {program}; please report it.", err=True

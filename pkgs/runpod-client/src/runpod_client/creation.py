@@ -6,21 +6,20 @@ together. It must not know the wire, and it asks nobody.
 What an answer means for the intent:
 
     a pod                                       settled
-    NoCapacityError                             next GPU type, at the end failed
+    NoCapacityError                             next placement, at the end failed
     TransportError, Unavailable-, ProtocolError look for the mark in listings:
                                                 found settled, else it stays sent
     any other error                             failed: nothing was made
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-import structlog
-
 from runpod_client import marks
-from runpod_client.cloud import Cloud
+from runpod_client.breakers import CircuitOpenError
+from runpod_client.cloud import PodCloud
 from runpod_client.errors import (
     APIError,
     Error,
@@ -38,7 +37,8 @@ from runpod_client.intents import (
     Journal,
     render_spec,
 )
-from runpod_client.model import Pod, PodSpec, PodStatus
+from runpod_client.logs import get_logger
+from runpod_client.model import Placement, Pod, PodSpec, PodStatus
 from runpod_client.selection import check_name_is_free
 
 # after these a pod may exist all the same
@@ -46,7 +46,7 @@ DOUBTFUL = (TransportError, UnavailableError, ProtocolError)
 
 _USABLE = (PodStatus.STARTING, PodStatus.RUNNING)
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ class Creation:
 
     def __init__(
         self,
-        cloud: Cloud,
+        cloud: PodCloud,
         journal: Journal,
         identities: IdentityStore,
         *,
@@ -87,12 +87,20 @@ class Creation:
         self._now = now
         self._sleep = sleep
 
-    def rent(self, spec: PodSpec, *, allow_duplicate_name: bool = False) -> Pod:
-        """Rent a pod with the first of its GPU types that is free.
+    def rent(
+        self,
+        spec: PodSpec,
+        placements: Sequence[Placement],
+        *,
+        allow_duplicate_name: bool = False,
+    ) -> Pod:
+        """Rent a pod at the first of the placements that is free.
+
+        Its lease, if the spec gives one, begins when it is asked for.
 
         Raises:
             RejectedError: A live pod has that name, or RunPod refuses.
-            NoCapacityError: None of the types is free; nothing was made.
+            NoCapacityError: None of the placements is free; nothing was made.
             UnsettledCreateError: Whether there is a pod is not known.
         """
         with self._journal.plan(spec, now=self._now()) as intent:
@@ -102,9 +110,7 @@ class Creation:
                     # the later one sees the pod of the earlier one
                     check_name_is_free(spec.name, self._cloud.list_pods())
                 identity = self._identities.create(intent.intent_id)
-                marked = self._mark(spec, intent, identity)
-                self._record(intent, IntentState.SENT)
-                pod = self._walk(marked, intent)
+                pod = self._walk(_with_key(spec, identity), placements, intent)
             except UnsettledCreateError:
                 raise
             except Error:
@@ -128,11 +134,7 @@ class Creation:
         Returns:
             The creates that turned out to have made a pod, which is rented.
         """
-        by_intent = {
-            intent_id: pod
-            for pod in pods
-            if (intent_id := marks.find_intent_id(pod.env)) is not None
-        }
+        listing = list(pods)
         found = []
         for intent in self._journal.list_open():
             with self._journal.adopt(intent.intent_id) as is_ours:
@@ -142,9 +144,15 @@ class Creation:
                 current = self._journal.get(intent.intent_id)
                 if current.state not in OPEN_STATES:
                     continue
-                pod = by_intent.get(intent.intent_id)
+                pod = self._find_pod_of(current, listing)
                 if pod is not None:
-                    self._record(current, IntentState.SETTLED, pod_id=pod.pod_id)
+                    # whoever wanted it may ask again: `take_over` hands it out then
+                    self._record(
+                        current,
+                        IntentState.SETTLED,
+                        pod_id=pod.pod_id,
+                        is_claimed=False,
+                    )
                     _log.warning("create_settled", pod_id=pod.pod_id, pod_name=pod.name)
                     found.append((current, pod))
                 elif self.is_overdue(current):
@@ -158,16 +166,30 @@ class Creation:
         until it is known to have made nothing.
         """
         wanted = render_spec(spec)
-        while self._journal.list_open():
-            for intent, pod in self.settle(self._cloud.list_pods()):
-                if intent.spec_json == wanted and pod.status in _USABLE:
-                    return pod
+        while self._journal.list_open() or self._journal.list_unclaimed(wanted):
+            pods = self._cloud.list_pods()
+            self.settle(pods)
+            pod = self._claim(wanted, pods)
+            if pod is not None:
+                return pod
             if not any(
                 self._is_pending(i, spec.name) for i in self._journal.list_open()
             ):
                 break
             on_status(f"waiting to learn whether {spec.name!r} was made before")
             self._sleep(self._patience.pause_seconds)
+        return None
+
+    def _claim(self, wanted: str, pods: Iterable[Pod]) -> Pod | None:
+        """Return a pod of that spec whose create was never answered, to answer it."""
+        by_id = {pod.pod_id: pod for pod in pods}
+        for intent in self._journal.list_unclaimed(wanted):
+            pod_id = intent.pod_id or ""
+            # a listing can lag behind: not seen in one is not gone
+            pod = by_id.get(pod_id) or self._cloud.find_pod(pod_id)
+            # of two that ask at once, one gets it
+            if self._journal.claim(intent.intent_id) and pod and pod.status in _USABLE:
+                return pod
         return None
 
     def is_overdue(self, intent: Intent) -> bool:
@@ -178,9 +200,10 @@ class Creation:
         return age >= timedelta(seconds=self._patience.abandon_after_seconds)
 
     def discard(self, intent: Intent, state: IntentState) -> None:
-        """Close an intent that made no pod, and destroy its identity."""
-        self._record(intent, state)
+        """Destroy the identity of an intent that made no pod, and close the intent."""
+        # in this order: an intent that is closed is never looked at again
         self._identities.remove(intent.intent_id)
+        self._record(intent, state)
 
     def _is_pending(self, intent: Intent, pod_name: str) -> bool:
         """Return whether a dead process's create of that name is still open."""
@@ -189,41 +212,53 @@ class Creation:
         with self._journal.adopt(intent.intent_id) as is_ours:
             return is_ours
 
-    def _mark(self, spec: PodSpec, intent: Intent, identity: Identity) -> PodSpec:
-        """Return the spec with our marks and the identity's public key in its env."""
-        keys = [spec.env.get("PUBLIC_KEY", "").strip(), identity.public_key]
+    def _mark(self, spec: PodSpec, placement: Placement, intent: Intent) -> PodSpec:
+        """Return the spec as it goes out, with our marks on its name and in its env."""
+        ends_at = None if spec.lease is None else self._now() + spec.lease
+        entries = marks.render_marks(
+            owner=self._owner,
+            intent_id=intent.intent_id,
+            lease_ends_at=ends_at,
+            bid_usd_per_gpu_hour=placement.bid_usd_per_gpu_hour,
+        )
         return replace(
             spec,
-            env={
-                **spec.env,
-                **marks.render_marks(owner=self._owner, intent_id=intent.intent_id),
-                "PUBLIC_KEY": "\n".join(key for key in keys if key),
-            },
+            name=marks.render_name(
+                spec.name, intent_id=intent.intent_id, lease_ends_at=ends_at
+            ),
+            env={**spec.env, **entries},
         )
 
-    def _walk(self, spec: PodSpec, intent: Intent) -> Pod:
-        """Ask for one GPU type after the other."""
-        refusal = NoCapacityError("no GPU type was named", operation="createPod")
+    def _walk(
+        self, spec: PodSpec, placements: Sequence[Placement], intent: Intent
+    ) -> Pod:
+        """Ask for one placement after the other."""
+        refusal = NoCapacityError("there is nowhere to rent it", operation="createPod")
         tried = []
-        for gpu_type in spec.gpu_types:
+        for placement in placements:
+            marked = self._mark(spec, placement, intent)
+            # for each anew: the time since the last request is what settling goes by
+            self._record(intent, IntentState.SENT, placement=placement)
             try:
-                return self._cloud.create_pod(spec, gpu_type)
+                return self._cloud.create_pod(marked, placement)
             except NoCapacityError as error:
-                _log.info("gpu_type_exhausted", gpu_type=gpu_type)
-                tried.append(gpu_type)
+                _log.info("placement_exhausted", gpu_type=placement.gpu_type)
+                tried.append(placement)
                 refusal = error
+            except CircuitOpenError:
+                raise  # it was never sent
             except DOUBTFUL as error:
-                return self._find_made(intent, error)
+                return self._find_made(intent, placement, error)
         if tried:
             raise NoCapacityError(
-                f"RunPod has no {' and no '.join(tried)} free now",
-                gpu_type=tried[-1],
+                f"RunPod has no {' and no '.join(_render_places(tried))} free now",
+                gpu_type=tried[-1].gpu_type,
                 operation="createPod",
                 hint=refusal.hint,
             ) from refusal
         raise refusal
 
-    def _find_made(self, intent: Intent, cause: APIError) -> Pod:
+    def _find_made(self, intent: Intent, placement: Placement, cause: APIError) -> Pod:
         """Look for the pod of a create whose answer was lost.
 
         Raises:
@@ -237,17 +272,60 @@ class Creation:
             except APIError:
                 # no news is not bad news: the next listing may get through
                 continue
-            for pod in pods:
-                if marks.find_intent_id(pod.env) == intent.intent_id:
-                    return pod
+            pod = self._find_pod_of(intent, pods)
+            if pod is not None:
+                return pod
         raise UnsettledCreateError(
             f"it is not known whether the pod {intent.pod_name!r} was made: {cause}",
             intent_id=intent.intent_id,
-            hint="It may bill. Look with `runpod-client pods list`, or repeat the "
-            "same create: it takes over what was made.",
+            hint=f"It may bill {placement.price_usd_per_hour} USD per hour. Look with "
+            "`runpod-client pods list`, or repeat the same create: it takes over "
+            "what was made.",
         ) from cause
 
+    def _find_pod_of(self, intent: Intent, pods: Iterable[Pod]) -> Pod | None:
+        return next((pod for pod in pods if _carries(pod, intent, self._owner)), None)
+
     def _record(
-        self, intent: Intent, state: IntentState, *, pod_id: str | None = None
+        self,
+        intent: Intent,
+        state: IntentState,
+        *,
+        pod_id: str | None = None,
+        placement: Placement | None = None,
+        is_claimed: bool = True,
     ) -> None:
-        self._journal.record(intent.intent_id, state, now=self._now(), pod_id=pod_id)
+        self._journal.record(
+            intent.intent_id,
+            state,
+            now=self._now(),
+            pod_id=pod_id,
+            placement=placement,
+            is_claimed=is_claimed,
+        )
+
+
+def _carries(pod: Pod, intent: Intent, owner: str) -> bool:
+    """Return whether a pod carries the mark of an intent of ours.
+
+    A listing that tells no environment shows the first eight digits, in the name.
+    """
+    if pod.intent_id == intent.intent_id:
+        return True
+    return pod.intent_id == intent.intent_id[:8] and pod.owner in {None, owner}
+
+
+def _with_key(spec: PodSpec, identity: Identity) -> PodSpec:
+    """Return the spec with the identity's public key beside the one it has."""
+    keys = [spec.env.get("PUBLIC_KEY", "").strip(), identity.public_key]
+    joined = "\n".join(key for key in keys if key)
+    return replace(spec, env={**spec.env, "PUBLIC_KEY": joined})
+
+
+def _render_places(placements: Iterable[Placement]) -> list[str]:
+    """Return what was asked for, each thing once."""
+    places = (
+        f"{p.gpu_type} ({p.cloud_type}{', spot' * bool(p.bid_usd_per_gpu_hour)})"
+        for p in placements
+    )
+    return list(dict.fromkeys(places))

@@ -11,10 +11,13 @@
     │   ├── NoCapacityError         .gpu_type
     │   ├── RateLimitedError        .retry_after_seconds
     │   ├── InsufficientBalanceError
-    │   ├── CapabilityRetiredError  the service withdrew this interface (410)
+    │   ├── CapabilityMissingError  .capability  this wire has no such call
+    │   │   └── CapabilityRetiredError  the service withdrew this interface (410)
     │   ├── UnavailableError        the service failed inside (5xx): nothing is known
     │   ├── ProtocolError           the answer is not as documented
     │   └── TransportError          no answer at all
+    ├── HookError                   .event .command  a hook vetoed, failed or hung
+    ├── LeaseError                  the lease asked for makes no sense for this pod
     ├── UnsettledCreateError        .intent_id  (a pod may or may not exist)
     └── DeadlineError               .waited_seconds .last_status (also a TimeoutError)
 
@@ -155,7 +158,32 @@ class InsufficientBalanceError(APIError):
     """The account's credit or spending limit does not allow this."""
 
 
-class CapabilityRetiredError(APIError):
+class CapabilityMissingError(APIError):
+    """The wire in use has no call for this; nothing was sent."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        capability: str = "",
+        service: str = "RunPod",
+        operation: str = "",
+        http_status: int | None = None,
+        request_id: str = "",
+        hint: str = "",
+    ) -> None:
+        super().__init__(
+            message,
+            service=service,
+            operation=operation,
+            http_status=http_status,
+            request_id=request_id,
+            hint=hint,
+        )
+        self.capability = capability
+
+
+class CapabilityRetiredError(CapabilityMissingError):
     """The service has withdrawn the interface this needs (HTTP 410)."""
 
 
@@ -169,6 +197,21 @@ class ProtocolError(APIError):
 
 class TransportError(APIError):
     """No answer arrived: connection refused or cut, or the time limit passed."""
+
+
+class HookError(Error):
+    """A hook failed, or ran past its time limit, and its policy is to abort."""
+
+    def __init__(
+        self, message: str, *, event: str, command: str, hint: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.event = event
+        self.command = command
+
+
+class LeaseError(Error):
+    """A lease cannot be read, given or changed as asked."""
 
 
 class UnsettledCreateError(Error):

@@ -1,16 +1,17 @@
 """The journal of creates: what was wanted, what was sent, what came of it.
 
 RunPod knows no idempotency key. So an intent is written here before a pod is asked for
-and its id travels in the pod's environment; whatever happens to the answer or to this
-process, listing the pods tells afterwards whether the pod exists. It must not call
-RunPod: `runpod_client.creation` does, and records here.
+and its id travels with the pod, in its environment and behind its name; whatever
+happens to the answer or to this process, listing the pods tells afterwards whether the
+pod exists. It must not call RunPod: `runpod_client.creation` does, and records here.
 
     planned ──> sent ──> settled     the pod exists (pod_id)
        │         ├─────> failed      refused for sure: nothing was made
        └─────────┴─────> abandoned   never sent, or never seen by later listings
 
 A lock file per intent tells a create that is under way from one whose process died:
-the lock dies with its holder. The database is `<state>/journal.sqlite3`, mode 0600.
+the lock dies with its holder. The database is `<state>/journal.sqlite3`, mode 0600; its
+tables and their versions are `runpod_client.journal_schema`'s business.
 Environment values are never written: they may be secrets.
 """
 
@@ -20,31 +21,25 @@ import json
 import os
 import secrets
 import sqlite3
+import threading
+import weakref
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 from runpod_client.errors import ConfigError, RejectedError
-from runpod_client.model import PodSpec
+from runpod_client.journal_schema import open_journal
+from runpod_client.model import Placement, PodSpec
 
-_BUSY_TIMEOUT_SECONDS = 10.0
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS intents (
-    intent_id TEXT PRIMARY KEY,
-    pod_name TEXT NOT NULL,
-    spec TEXT NOT NULL,
-    state TEXT NOT NULL
-        CHECK (state IN ('planned', 'sent', 'settled', 'failed', 'abandoned')),
-    pod_id TEXT,
-    created_at TEXT NOT NULL,
-    updated_at TEXT NOT NULL
-);
-CREATE INDEX IF NOT EXISTS intents_by_state ON intents (state);
-CREATE INDEX IF NOT EXISTS intents_by_pod ON intents (pod_id);
-"""
-_COLUMNS = "intent_id, pod_name, spec, state, pod_id, created_at, updated_at"
+_COLUMNS = (
+    "intent_id, pod_name, spec, state, pod_id, created_at, updated_at,"
+    " gpu_type, usd_per_hour"
+)
+# far longer than any create lives
+_STALE_LOCK_SECONDS = 24 * 3600.0
 
 
 class IntentState(enum.StrEnum):
@@ -62,7 +57,13 @@ OPEN_STATES = (IntentState.PLANNED, IntentState.SENT)
 
 @dataclass(frozen=True, kw_only=True)
 class Intent:
-    """One row of the journal; `spec_json` is the wanted pod without env values."""
+    """One row of the journal.
+
+    Attributes:
+        spec_json: The wanted pod without the values of its environment.
+        gpu_type: What was asked for last; empty before anything was.
+        usd_per_hour: What that costs.
+    """
 
     intent_id: str
     pod_name: str
@@ -71,14 +72,41 @@ class Intent:
     pod_id: str | None
     created_at: datetime
     updated_at: datetime
+    gpu_type: str = ""
+    usd_per_hour: Decimal = Decimal(0)
+
+
+class _OpenDatabase:
+    """A connection with what tells whether it may still be used."""
+
+    def __init__(self, path: Path, user: object) -> None:
+        self.connection = open_journal(path)
+        self._key = _identify(path)
+        self.close = weakref.finalize(user, _close, self.connection, os.getpid())
+
+    def is_current(self, path: Path) -> bool:
+        """Return whether this process opened it, and the file is still that one."""
+        return self.close.alive and self._key == _identify(path)
 
 
 class Journal:
-    """The intents of one state directory; threads and processes may share it."""
+    """The intents of one state directory; threads and processes may share it.
+
+    It opens the database once and keeps it: opening costs several times what a step of
+    a create does.
+    """
 
     def __init__(self, state_dir: Path) -> None:
         self._path = state_dir / "journal.sqlite3"
         self._lock_dir = state_dir / "creates"
+        self._database: _OpenDatabase | None = None
+        # re-entrant: Ctrl-C inside a step must not lock out the step that cleans up
+        self._turn = threading.RLock()
+
+    def close(self) -> None:
+        """Close the database; it is opened again when it is needed again."""
+        with self._turn:
+            self._drop_database()
 
     @contextmanager
     def plan(self, spec: PodSpec, *, now: datetime) -> Iterator[Intent]:
@@ -97,6 +125,7 @@ class Journal:
             created_at=now,
             updated_at=now,
         )
+        self._remove_stale_locks(now)
         with self._locked(intent.intent_id) as is_ours:
             if not is_ours:
                 raise ConfigError(f"cannot lock {self._lock_dir}", setting="state_dir")
@@ -113,14 +142,44 @@ class Journal:
         *,
         now: datetime,
         pod_id: str | None = None,
+        placement: Placement | None = None,
+        is_claimed: bool = True,
     ) -> None:
-        """Move an intent on; an intent that is settled stays so."""
-        with self._connected() as connection, connection:
+        """Move an intent on; an intent that is settled stays so.
+
+        Args:
+            placement: What is about to be asked for.
+            is_claimed: Whether whoever wanted the pod learns of it now.
+        """
+        gpu_type = placement.gpu_type if placement else None
+        price = str(placement.price_usd_per_hour) if placement else None
+        with self._connected() as connection:
             connection.execute(
                 "UPDATE intents SET state = ?, pod_id = coalesce(?, pod_id),"
-                " updated_at = ? WHERE intent_id = ? AND state != 'settled'",
-                (state, pod_id, now.isoformat(), intent_id),
+                " gpu_type = coalesce(?, gpu_type),"
+                " usd_per_hour = coalesce(?, usd_per_hour),"
+                " is_claimed = ?, updated_at = ?"
+                " WHERE intent_id = ? AND state != 'settled'",
+                (
+                    state,
+                    pod_id,
+                    gpu_type,
+                    price,
+                    is_claimed,
+                    now.isoformat(),
+                    intent_id,
+                ),
             )
+
+    def claim(self, intent_id: str) -> bool:
+        """Tell that a pod's create is answered; False when it was already."""
+        with self._connected() as connection:
+            claimed = connection.execute(
+                "UPDATE intents SET is_claimed = 1"
+                " WHERE intent_id = ? AND NOT is_claimed",
+                (intent_id,),
+            )
+        return claimed.rowcount > 0
 
     def get(self, intent_id: str) -> Intent:
         """Return one intent; KeyError when there is none of that id."""
@@ -134,6 +193,12 @@ class Journal:
         if not self._path.exists():
             return []
         return self._select("WHERE state IN ('planned', 'sent') ORDER BY created_at")
+
+    def list_unclaimed(self, spec_json: str) -> list[Intent]:
+        """Return the settled creates of a spec whose caller never learnt of the pod."""
+        if not self._path.exists():
+            return []
+        return self._select("WHERE NOT is_claimed AND spec = ?", spec_json)
 
     def find_by_pod(self, pod_id: str) -> Intent | None:
         """Return the intent that made a pod, None for a pod made by other means."""
@@ -151,30 +216,31 @@ class Journal:
                 self._forget_closed(intent_id)
 
     def _insert(self, intent: Intent) -> None:
-        with self._connected() as connection, connection:
-            connection.execute("BEGIN IMMEDIATE")
-            rival = connection.execute(
-                "SELECT intent_id FROM intents WHERE pod_name = ?"
-                " AND state IN ('planned', 'sent')",
-                (intent.pod_name,),
-            ).fetchone()
-            if rival:
-                raise RejectedError(
-                    f"another create of a pod named {intent.pod_name!r} is open here",
-                    operation="createPod",
-                    hint="Wait for it to end, or look: runpod-client pods list",
-                )
-            connection.execute(
-                f"INSERT INTO intents ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608  # a constant
-                (
-                    intent.intent_id,
-                    intent.pod_name,
-                    intent.spec_json,
-                    intent.state,
-                    intent.pod_id,
-                    intent.created_at.isoformat(),
-                    intent.updated_at.isoformat(),
-                ),
+        row = (
+            intent.intent_id,
+            intent.pod_name,
+            intent.spec_json,
+            intent.state,
+            intent.pod_id,
+            intent.created_at.isoformat(),
+            intent.updated_at.isoformat(),
+            intent.gpu_type,
+            str(intent.usd_per_hour),
+        )
+        with self._connected() as connection:
+            # one statement: of two creates of a name at once one finds the other
+            inserted = connection.execute(
+                f"INSERT INTO intents ({_COLUMNS})"  # noqa: S608  # a constant
+                " SELECT ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE NOT EXISTS"
+                " (SELECT 1 FROM intents WHERE pod_name = ?"
+                " AND state IN ('planned', 'sent'))",
+                (*row, intent.pod_name),
+            )
+        if not inserted.rowcount:
+            raise RejectedError(
+                f"another create of a pod named {intent.pod_name!r} is open here",
+                operation="createPod",
+                hint="Wait for it to end, or look: runpod-client pods list",
             )
 
     def _select(self, clause: str, *values: str) -> list[Intent]:
@@ -192,24 +258,31 @@ class Journal:
                 pod_id=row[4],
                 created_at=_parse_time(row[5]),
                 updated_at=_parse_time(row[6]),
+                gpu_type=row[7],
+                usd_per_hour=Decimal(row[8]),
             )
             for row in rows
         ]
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
-        """Open the database for one piece of work; connections are cheap, locks not."""
-        with _writable(self._path):
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # sqlite gives its side files the mode of the database
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
-            connection = sqlite3.connect(self._path, timeout=_BUSY_TIMEOUT_SECONDS)
-            with closing(connection):
-                connection.execute("PRAGMA journal_mode = WAL")
-                # a create must be on the disk before it is on the wire
-                connection.execute("PRAGMA synchronous = FULL")
-                connection.executescript(_SCHEMA)
-                yield connection
+        """Give the block the database, to itself; each statement commits alone."""
+        with _writable(self._path), self._turn:
+            database = self._database
+            if database is None or not database.is_current(self._path):
+                self._drop_database()
+                database = self._database = _OpenDatabase(self._path, self)
+            try:
+                yield database.connection
+            except BaseException:
+                # whatever an interrupt left half done goes with the connection
+                self._drop_database()
+                raise
+
+    def _drop_database(self) -> None:
+        if self._database is not None:
+            self._database.close()
+            self._database = None
 
     @contextmanager
     def _locked(self, intent_id: str) -> Iterator[bool]:
@@ -234,27 +307,23 @@ class Journal:
         if not found or found[0].state not in OPEN_STATES:
             (self._lock_dir / intent_id).unlink(missing_ok=True)
 
+    def _remove_stale_locks(self, now: datetime) -> None:
+        """Remove the lock files of creates that died just after their last step."""
+        oldest = now.timestamp() - _STALE_LOCK_SECONDS
+        try:
+            stale = [f for f in self._lock_dir.iterdir() if f.stat().st_mtime < oldest]
+        except OSError:
+            return  # there are none, or others remove them at this moment
+        for path in stale:
+            self._forget_closed(path.name)
+
 
 def render_spec(spec: PodSpec) -> str:
     """Return a spec as JSON, with the names of its environment but not the values."""
-    document = {
-        "name": spec.name,
-        "gpu_types": spec.gpu_types,
-        "image": spec.image,
-        "gpu_count": spec.gpu_count,
-        "cloud_type": spec.cloud_type,
-        "container_disk_gb": spec.container_disk_gb,
-        "volume_gb": spec.volume_gb,
-        "volume_mount_path": spec.volume_mount_path,
-        "ports": spec.ports,
-        "env_names": sorted(spec.env),
-        "data_center_id": spec.data_center_id,
-        "bid_usd_per_gpu_hour": None
-        if spec.bid_usd_per_gpu_hour is None
-        else str(spec.bid_usd_per_gpu_hour),
-        "start_command": spec.start_command,
-    }
-    return json.dumps(document, sort_keys=True)
+    document = asdict(spec)
+    document["env"] = sorted(spec.env)
+    # money, durations and nothing else have no JSON of their own
+    return json.dumps(document, sort_keys=True, default=str)
 
 
 @contextmanager
@@ -273,3 +342,18 @@ def _writable(path: Path) -> Iterator[None]:
 
 def _parse_time(text: str) -> datetime:
     return datetime.fromisoformat(text).astimezone(UTC)
+
+
+def _identify(path: Path) -> tuple[int, int, int] | None:
+    """Return what tells a file, and the process that looks at it, from others."""
+    try:
+        facts = path.stat()
+    except FileNotFoundError:
+        return None
+    return os.getpid(), facts.st_dev, facts.st_ino
+
+
+def _close(connection: sqlite3.Connection, process_id: int) -> None:
+    # sqlite forbids a forked child to touch a connection of its parent
+    if os.getpid() == process_id:
+        connection.close()

@@ -4,8 +4,9 @@ Money is `Decimal` in US dollars. Every `_at` is an aware UTC datetime.
 """
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 
@@ -31,9 +32,50 @@ class PodStatus(enum.StrEnum):
 
     STARTING = "STARTING"
     RUNNING = "RUNNING"
+    FAILED = "FAILED"
     STOPPED = "STOPPED"
     TERMINATED = "TERMINATED"
     UNKNOWN = "UNKNOWN"
+
+    @property
+    def is_billed(self) -> bool:
+        """Return whether GPUs may be billed; what is not known counts as billed."""
+        return self not in {PodStatus.STOPPED, PodStatus.TERMINATED}
+
+
+class DesiredStatus(enum.StrEnum):
+    """What a pod was last asked to be, by whomever."""
+
+    RUNNING = "RUNNING"
+    STOPPED = "STOPPED"
+    TERMINATED = "TERMINATED"
+    UNKNOWN = "UNKNOWN"
+
+
+class Capability(enum.StrEnum):
+    """A group of calls that a wire of RunPod has or lacks as a whole."""
+
+    PODS = "pods"
+    SPOT = "spot pods"
+    START_WITHOUT_GPUS = "starting a pod without its GPUs"
+    RESTART = "restarting in place"
+    RENAME = "renaming without a restart"
+    LOGS = "boot and container logs"
+    CATALOG = "the catalogue of GPUs, CPUs and data centers"
+    BALANCE = "balance and spending"
+    VOLUMES = "network volumes"
+    TEMPLATES = "templates"
+    ACCOUNT_KEYS = "the account's SSH keys"
+
+
+class Stock(enum.StrEnum):
+    """How much of something RunPod says is free; a hint, no promise."""
+
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+    NONE = "none"
+    UNKNOWN = "unknown"
 
 
 class CloudType(enum.StrEnum):
@@ -88,19 +130,30 @@ class Pod:
     """A pod as observed at one moment.
 
     Attributes:
+        name: Without the mark that stands behind it on the wire (`runpod_client.marks`).
         status: What it really is; `status_reason` says why, in RunPod's words.
+        desired: What it was asked to be.
+        wire_status: RunPod's own word for its state.
         price_usd_per_hour: What it is billed while running, GPUs together.
         started_at: When its container's present start was asked for. Host keys and
             public ports are new at each start, so this tells starts apart.
         uptime_seconds: The container's real uptime; None while it has none.
+        asked_ports: The ports it was created with, as RunPod writes them; None where
+            the wire does not tell.
         env: Its environment as RunPod returns it, secrets in the clear: never log it.
         proxy_user: User name at RunPod's SSH proxy; empty while no machine is known.
+        owner: Whose pod it is by its mark; None for a pod not made by these tools.
+        intent_id: The intent it was made for; where only the name carries the mark,
+            its first eight digits.
+        lease_ends_at: When it is to end; None for never.
     """
 
     pod_id: str
     name: str
     status: PodStatus
     status_reason: str = ""
+    desired: DesiredStatus = DesiredStatus.UNKNOWN
+    wire_status: str = ""
     gpu_type: str
     gpu_count: int
     image: str
@@ -119,8 +172,14 @@ class Pod:
     ports: tuple[PortMapping, ...] = ()
     gpus: tuple[GPUUtilization, ...] = ()
     env: dict[str, str] = field(default_factory=dict, repr=False)
+    asked_ports: tuple[str, ...] | None = None
+    network_volume_id: str = ""
+    cuda_version: str = ""
     proxy_user: str = ""
     is_locked: bool = False
+    owner: str | None = None
+    intent_id: str | None = None
+    lease_ends_at: datetime | None = None
 
     @property
     def ssh_address(self) -> SSHAddress | None:
@@ -135,53 +194,192 @@ class Pod:
         return None
 
 
+class Preference(enum.StrEnum):
+    """What comes first among the machines that would do."""
+
+    ORDER = "order"
+    PRICE = "price"
+
+
 @dataclass(frozen=True, kw_only=True)
-class PodSpec:
-    """What pod is wanted.
+class Constraints:
+    """What a machine must have.
 
     Attributes:
-        gpu_types: Acceptable GPU type ids, best first; the client walks on to the
-            next one where the first is out of stock.
+        gpu_types: Acceptable GPU types by id, best first; empty accepts any.
+        cloud_type: ANY accepts both clouds.
+        data_center_ids: Acceptable data centers; empty accepts any.
+        min_memory_gb: Per GPU.
+        min_cuda: Lowest CUDA version of the host, like `12.4`.
+        max_price_usd_per_hour: For the whole pod's GPUs.
+        bid: A bid strategy as `runpod_client.bids` writes them; empty rents on demand.
+        prefer: By the order of `gpu_types` and then by price, or by price alone.
+    """
+
+    gpu_types: tuple[str, ...] = ()
+    gpu_count: int = 1
+    cloud_type: CloudType = CloudType.ANY
+    data_center_ids: tuple[str, ...] = ()
+    min_memory_gb: int = 0
+    min_cuda: str = ""
+    max_price_usd_per_hour: Decimal | None = None
+    bid: str = ""
+    prefer: Preference = Preference.ORDER
+
+
+@dataclass(frozen=True, kw_only=True)
+class PodSpec:
+    """What pod is wanted: where it may run, and what is to run there.
+
+    Attributes:
+        place: What its machine must have.
+        fallbacks: Tried in this order where nothing that fits `place` is free.
         ports: As RunPod writes them, for instance `22/tcp` or `8188/http`.
-        bid_usd_per_gpu_hour: A spot pod at this bid; None rents on demand.
         start_command: Replaces the image's command; None keeps it.
+        network_volume_id: Mounted at `volume_mount_path` instead of a volume disk.
+        template_id: A template of RunPod's to base it on; empty for none.
+        lease: How long it may live from its creation on; None for no end.
     """
 
     name: str
-    gpu_types: tuple[str, ...]
     image: str
-    gpu_count: int = 1
-    cloud_type: CloudType = CloudType.ANY
+    place: Constraints
+    fallbacks: tuple[Constraints, ...] = ()
     container_disk_gb: int = 20
     volume_gb: int = 0
     volume_mount_path: str = "/workspace"
+    network_volume_id: str = ""
+    template_id: str = ""
     ports: tuple[str, ...] = ("22/tcp",)
     env: dict[str, str] = field(default_factory=dict, repr=False)
-    data_center_id: str | None = None
-    bid_usd_per_gpu_hour: Decimal | None = None
     start_command: str | None = None
+    lease: timedelta | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class GPUType:
-    """A kind of GPU that can be rented, with today's lowest prices per GPU-hour.
+class Placement:
+    """One way to rent a wanted pod: a GPU type in one cloud, at a price.
 
     Attributes:
-        stock: RunPod's own hint (High, Medium, Low); empty when it gives none.
-        on_demand_usd_per_hour: None where it is not offered at all now.
-        minimum_bid_usd_per_hour: The floor for spot; None where there is no spot.
+        data_center_ids: It may be placed in any of these; empty for anywhere.
+        bid_usd_per_gpu_hour: A spot pod at this bid; None rents on demand.
+        price_usd_per_hour: For all its GPUs while it runs.
+    """
+
+    gpu_type: str
+    gpu_count: int
+    cloud_type: CloudType
+    data_center_ids: tuple[str, ...] = ()
+    min_cuda: str = ""
+    bid_usd_per_gpu_hour: Decimal | None = None
+    price_usd_per_hour: Decimal
+
+
+@dataclass(frozen=True, kw_only=True)
+class PodEdit:
+    """What to change of a pod; None leaves a thing as it is.
+
+    A new name applies at once. Anything else starts the container anew: what lies
+    outside the volume is lost.
+    """
+
+    name: str | None = None
+    image: str | None = None
+    env: dict[str, str] | None = field(default=None, repr=False)
+    ports: tuple[str, ...] | None = None
+    container_disk_gb: int | None = None
+    volume_gb: int | None = None
+    start_command: str | None = None
+
+    @property
+    def restarts(self) -> bool:
+        """Return whether the container has to be started anew for it."""
+        return self != PodEdit(name=self.name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GPUOffer:
+    """One GPU type in one cloud.
+
+    Attributes:
+        usd_per_gpu_hour: On demand; None where it is not to be had on demand.
+        minimum_bid_usd_per_gpu_hour: The floor for spot; None where there is no spot,
+            or the wire does not tell.
+        max_gpu_count: Per pod; None where the wire does not tell.
+        data_centers: Stock by data center; empty where the wire does not tell.
+        cuda_versions: Of its machines; empty where the wire does not tell.
     """
 
     gpu_type: str
     display_name: str
     memory_gb: int
-    is_secure: bool
-    is_community: bool
-    stock: str = ""
-    on_demand_usd_per_hour: Decimal | None = None
-    minimum_bid_usd_per_hour: Decimal | None = None
-    secure_usd_per_hour: Decimal | None = None
-    community_usd_per_hour: Decimal | None = None
+    cloud_type: CloudType
+    usd_per_gpu_hour: Decimal | None
+    minimum_bid_usd_per_gpu_hour: Decimal | None = None
+    stock: Stock = Stock.UNKNOWN
+    max_gpu_count: int | None = None
+    data_centers: Mapping[str, Stock] = field(default_factory=dict)
+    cuda_versions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CPUType:
+    """A kind of CPU that can be rented; prices are per vCPU."""
+
+    cpu_type: str
+    display_name: str
+    min_vcpu_count: int
+    max_vcpu_count: int
+    memory_gb_per_vcpu: Decimal
+    usd_per_vcpu_hour: Decimal | None = None
+    stock: Stock = Stock.UNKNOWN
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataCenter:
+    """A place where pods run; `gpu_stock` by GPU type, empty where not told."""
+
+    data_center_id: str
+    name: str
+    region: str = ""
+    has_network_volumes: bool = False
+    gpu_stock: Mapping[str, Stock] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkVolume:
+    """Storage that outlives pods, and bills until it is deleted."""
+
+    volume_id: str
+    name: str
+    size_gb: int
+    data_center_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Template:
+    """A template kept at RunPod: an image and its settings under a name."""
+
+    template_id: str
+    name: str
+    image: str
+    container_disk_gb: int = 0
+    volume_gb: int = 0
+    volume_mount_path: str = ""
+    ports: tuple[str, ...] = ()
+    env: dict[str, str] = field(default_factory=dict, repr=False)
+    start_command: str = ""
+    is_public: bool = False
+    is_serverless: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogLine:
+    """A line a pod's container, or its host, has written."""
+
+    text: str
+    is_system: bool
+    written_at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

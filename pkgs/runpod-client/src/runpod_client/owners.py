@@ -11,19 +11,27 @@ def ensure_owner(state_dir: Path) -> str:
     """Return the name in `<state>/owner`, which is made up on first use.
 
     Raises:
-        ConfigError: It cannot be kept.
+        ConfigError: It cannot be kept, or the file holds none.
     """
     path = state_dir / "owner"
     try:
         if not path.exists():
             _write_first(path, f"owner-{secrets.token_hex(6)}\n")
-        return path.read_text().strip()
+        name = path.read_text().strip()
     except OSError as error:
         raise ConfigError(
             f"cannot keep this machine's owner name in {path}: {error.strerror}",
             setting="state_dir",
             hint="Point RUNPOD_STATE_DIR at a folder that can be written.",
         ) from error
+    if not name:
+        # with no name, everybody's unmarked pods would look like ours
+        raise ConfigError(
+            f"{path} holds no owner name",
+            setting="owner",
+            hint="Write the name into it that your pods carry, or remove it.",
+        )
+    return name
 
 
 def _write_first(path: Path, text: str) -> None:
@@ -34,6 +42,9 @@ def _write_first(path: Path, text: str) -> None:
     try:
         with os.fdopen(descriptor, "w") as file:
             file.write(text)
+            file.flush()
+            # pods are marked with it at once: it must survive the machine's death
+            os.fsync(file.fileno())
         # link, not rename: of two first runs one name must win for both
         os.link(scratch, path)
     except FileExistsError:

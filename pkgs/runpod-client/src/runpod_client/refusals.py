@@ -1,8 +1,10 @@
-"""From the words of a refusal to the type of an error: two tables and their reading.
+"""From the words of a refusal to the type of an error: tables and their reading.
 
-RunPod answers 200 with `errors` for requests it refuses. The code alone does not tell:
-several refusals come with INTERNAL_SERVER_ERROR, or with none, so a known message goes
-before the code. Messages are compared in lower case and by their unchanging part.
+RunPod refuses in two ways. GraphQL answers 200 with `errors`, whose code alone does not
+tell: several refusals come with INTERNAL_SERVER_ERROR, or with none. REST v2 answers
+4xx with a problem (RFC 9457), where 400 stands for a broken rule and for no capacity
+alike. Both use the same sentences, so a known sentence goes before code and status.
+Sentences are compared in lower case and by their unchanging part.
 """
 
 from collections.abc import Mapping
@@ -13,9 +15,13 @@ import msgspec
 from runpod_client.errors import (
     APIError,
     AuthenticationError,
+    CapabilityMissingError,
+    CapabilityRetiredError,
     InsufficientBalanceError,
     NoCapacityError,
     NotFoundError,
+    ProtocolError,
+    RateLimitedError,
     RejectedError,
     UnavailableError,
 )
@@ -30,6 +36,7 @@ BY_MESSAGE: tuple[tuple[str, Kind], ...] = (
     ("could not find any pods with required specifications", NoCapacityError),
     ("not enough free gpus on the host", NoCapacityError),
     ("over your current spending limit", InsufficientBalanceError),
+    ("cannot resume a spot pod as an on demand pod", RejectedError),
     ("pod not found", NotFoundError),
     ("something went wrong. please try again", UnavailableError),
 )
@@ -41,6 +48,19 @@ BY_CODE: Mapping[str, Kind] = {
     "UNAUTHENTICATED": AuthenticationError,
     "FORBIDDEN": AuthenticationError,
     "INTERNAL_SERVER_ERROR": UnavailableError,
+    # a document that does not fit the schema: what it asks for is not there (any more)
+    "GRAPHQL_VALIDATION_FAILED": CapabilityMissingError,
+}
+
+# what a status says where the words say nothing; other 4xx: RejectedError
+BY_STATUS: Mapping[int, Kind] = {
+    401: AuthenticationError,
+    402: InsufficientBalanceError,
+    403: AuthenticationError,
+    404: NotFoundError,
+    410: CapabilityRetiredError,
+    429: RateLimitedError,
+    501: CapabilityMissingError,
 }
 
 KEY_HINT = (
@@ -56,12 +76,14 @@ _HINTS: Mapping[Kind, str] = {
         "https://console.runpod.io/user/billing."
     ),
     UnavailableError: "Try again in a minute.",
-    NotFoundError: "List your pods: runpod-client pods list",
+    RateLimitedError: "Try again in a minute.",
 }
+_POD_HINT = "List your pods: runpod-client pods list"
+_STATE_HINT = "Look at the pod's state: runpod-client pods show POD"
 
 
 class Refusal(msgspec.Struct):
-    """One entry of `errors`."""
+    """One entry of GraphQL's `errors`."""
 
     message: str | None = None
     extensions: dict[str, Any] | None = None
@@ -73,13 +95,22 @@ class Refusal(msgspec.Struct):
         return code if isinstance(code, str) else ""
 
 
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """A refusal of REST v2 as RFC 9457 words it.
+
+    Attributes:
+        errors: What is wrong with the request, an entry per rule or key.
+    """
+
+    title: str = ""
+    status: int = 0
+    detail: str = ""
+    errors: tuple[str, ...] = ()
+
+
 def classify(message: str, code: str) -> Kind:
     """Return the error type of a refusal."""
-    lowered = message.casefold()
-    for part, kind in BY_MESSAGE:
-        if part in lowered:
-            return kind
-    return BY_CODE.get(code, RejectedError)
+    return _find_kind(message) or BY_CODE.get(code, RejectedError)
 
 
 def render_error(
@@ -89,29 +120,74 @@ def render_error(
     http_status: int | None = None,
     request_id: str = "",
 ) -> APIError:
-    """Return the error that a refused request deserves.
+    """Return the error that a request refused over GraphQL deserves.
 
     Args:
         refusals: At least one; the first decides the type.
     """
     messages = tuple(r.message or r.code or "no reason given" for r in refusals)
-    kind = classify(messages[0], refusals[0].code)
-    sentence = f"RunPod refused {operation}: {messages[0]}"
-    hint = _HINTS.get(kind, "")
-    if kind is NoCapacityError:
-        return NoCapacityError(sentence, operation=operation, hint=hint)
-    if kind is RejectedError:
-        return RejectedError(
-            sentence,
-            messages=messages,
-            operation=operation,
-            http_status=http_status,
-            request_id=request_id,
-        )
-    return kind(
-        sentence,
+    return _render(
+        classify(messages[0], refusals[0].code),
+        messages,
+        messages[0],
         operation=operation,
         http_status=http_status,
         request_id=request_id,
-        hint=hint,
     )
+
+
+def render_problem(
+    problem: Problem, *, operation: str, http_status: int, request_id: str
+) -> APIError:
+    """Return the error that a request refused over REST deserves.
+
+    Args:
+        http_status: Of the answer itself; the problem's own is not believed.
+    """
+    reason = problem.detail or problem.title or f"HTTP {http_status}"
+    return _render(
+        _find_kind(reason) or _kind_of_status(http_status),
+        (reason, *problem.errors),
+        # a 422 names each bad key in `errors`, and nothing useful in `detail`
+        "; ".join((reason, *problem.errors)),
+        operation=operation,
+        http_status=http_status,
+        request_id=request_id,
+    )
+
+
+def _find_kind(message: str) -> Kind | None:
+    lowered = message.casefold()
+    return next((kind for part, kind in BY_MESSAGE if part in lowered), None)
+
+
+def _kind_of_status(status: int) -> Kind:
+    if status >= 500:
+        return BY_STATUS.get(status, UnavailableError)
+    return BY_STATUS.get(status, RejectedError if status >= 400 else ProtocolError)
+
+
+def _render(
+    kind: Kind,
+    messages: tuple[str, ...],
+    reason: str,
+    *,
+    operation: str,
+    http_status: int | None,
+    request_id: str,
+) -> APIError:
+    sentence = f"RunPod refused {operation}: {reason}"
+    hint = _HINTS.get(kind, "")
+    if kind is NoCapacityError:
+        return NoCapacityError(sentence, operation=operation, hint=hint)
+    facts: dict[str, Any] = {
+        "operation": operation,
+        "http_status": http_status,
+        "request_id": request_id,
+    }
+    if kind is RejectedError:
+        hint = _STATE_HINT if http_status == 409 else ""
+        return RejectedError(sentence, messages=messages, hint=hint, **facts)
+    if kind is NotFoundError and "pod" in reason.casefold():
+        hint = _POD_HINT
+    return kind(sentence, hint=hint, **facts)

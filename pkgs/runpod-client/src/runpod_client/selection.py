@@ -1,10 +1,10 @@
 """Which pod or GPU type a person means; pure, over listings made by others."""
 
-import difflib
 from collections.abc import Iterable, Sequence
 
 from runpod_client.errors import AmbiguousPodError, NotFoundError, RejectedError
-from runpod_client.model import GPUType, Pod, PodStatus
+from runpod_client.model import GPUOffer, Pod, PodStatus
+from runpod_client.nearest import find_nearest
 
 
 def select_pod(pods: Sequence[Pod], selector: str) -> Pod:
@@ -24,33 +24,33 @@ def select_pod(pods: Sequence[Pod], selector: str) -> Pod:
     if named:
         return named[0]
     known = [pod.name for pod in live] + [pod.pod_id for pod in live]
-    raise no_such_pod(selector, difflib.get_close_matches(selector, known, n=3))
+    raise no_such_pod(selector, find_nearest(selector, known))
 
 
-def select_gpu_types(known: Iterable[GPUType], wanted: Iterable[str]) -> list[GPUType]:
-    """Return the GPU types named by id or display name, capitals aside.
+def select_gpu_types(known: Iterable[GPUOffer], wanted: Iterable[str]) -> list[str]:
+    """Return the ids of the GPU types named by id or display name, capitals aside.
 
     Raises:
         NotFoundError: There is no such type. Asking for it would look like a lack of
             capacity for ever.
     """
-    by_name: dict[str, GPUType] = {}
-    for gpu_type in known:
-        by_name[gpu_type.gpu_type.casefold()] = gpu_type
-        by_name.setdefault(gpu_type.display_name.casefold(), gpu_type)
+    by_name: dict[str, GPUOffer] = {}
+    for offer in known:
+        by_name[offer.gpu_type.casefold()] = offer
+        by_name.setdefault(offer.display_name.casefold(), offer)
     selected = []
     for name in wanted:
         found = by_name.get(name.casefold())
         if found is None:
-            near = difflib.get_close_matches(name.casefold(), by_name, n=3)
-            names = [by_name[match].display_name for match in near]
+            near = find_nearest(name, by_name)
+            meant = by_name[near].display_name if near else None
             raise NotFoundError(
                 f"RunPod has no GPU type {name!r}",
                 operation="listGpuTypes",
-                hint=f"{_render_near(names)}See `runpod-client gpus list`.",
+                hint=f"{_render_near(meant)}See `runpod-client gpus list`.",
             )
-        selected.append(found)
-    return selected
+        selected.append(found.gpu_type)
+    return list(dict.fromkeys(selected))
 
 
 def check_name_is_free(name: str, pods: Iterable[Pod]) -> None:
@@ -70,7 +70,7 @@ def check_name_is_free(name: str, pods: Iterable[Pod]) -> None:
             )
 
 
-def no_such_pod(selector: str, near: Iterable[str] = ()) -> NotFoundError:
+def no_such_pod(selector: str, near: str | None = None) -> NotFoundError:
     """Return the error for a pod that is not there."""
     return NotFoundError(
         f"there is no pod {selector!r}",
@@ -79,6 +79,5 @@ def no_such_pod(selector: str, near: Iterable[str] = ()) -> NotFoundError:
     )
 
 
-def _render_near(names: Iterable[str]) -> str:
-    distinct = " or ".join(repr(name) for name in dict.fromkeys(names))
-    return f"Did you mean {distinct}? " if distinct else ""
+def _render_near(name: str | None) -> str:
+    return f"Did you mean {name!r}? " if name else ""

@@ -98,6 +98,7 @@ def check_config(session: Session) -> None:
             section=section,
             environ=session.environ,
             config_file=session.config_file,
+            profile=session.profile,
         )
         rows += _describe(section, effective, loaded.sources)
     check(settings, allow_remote=True)
@@ -162,6 +163,7 @@ def _load(session: Session, **flags: Any) -> tuple[ClientSettings, "HubSettings"
         environ=session.environ,
         config_file=session.config_file,
         flags=flags,
+        profile=session.profile,
     )
     settings = loaded.settings
     if loaded.sources["state_dir"] == "default":

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-import structlog
-
 from runpod_client import APIError, DeadlineError, Pod
+from runpod_client.logs import get_logger
 from runpod_hub import agents, costs
 from runpod_hub.interfaces import Clock, Cloud
 from runpod_hub.model import (
@@ -27,7 +26,7 @@ from runpod_hub.observation import Observation, observe
 from runpod_hub.state import Board
 from runpod_hub.store import Store
 
-_LOG = structlog.get_logger(__name__)
+_LOG = get_logger(__name__)
 _ACTOR = "monitor"
 _PRUNE_EVERY = timedelta(hours=1)
 

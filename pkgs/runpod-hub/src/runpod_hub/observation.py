@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from runpod_client import Pod, PodStatus, find_owner
+from runpod_client import Pod, PodStatus
 from runpod_hub.model import Event, PodRecord, PodSample
 
 ABSENCES_UNTIL_GONE = 2
@@ -89,7 +89,7 @@ def _record(pod: Pod, previous: PodRecord | None, now: datetime) -> PodRecord:
         ssh_host=address.host if address else "",
         ssh_port=address.port if address else None,
         ports=pod.ports,
-        owner=find_owner(pod.env) or "",
+        owner=pod.owner or "",
         first_seen_at=previous.first_seen_at if previous else now,
         last_seen_at=now,
         gone_at=now if pod.status is PodStatus.TERMINATED else None,

@@ -11,16 +11,16 @@ import socket
 from collections.abc import Callable
 from types import FrameType
 
-import structlog
 import uvicorn
 from fastapi import FastAPI
 
+from runpod_client.logs import get_logger
 from runpod_hub import migrations
 from runpod_hub.config import HubSettings
 from runpod_hub.errors import HubError, ListenError
 from runpod_hub.hub import Hub
 
-_LOG = structlog.get_logger(__name__)
+_LOG = get_logger(__name__)
 # Open dashboards and hanging requests get this long to end before they are cut.
 _GRACE_SECONDS = 1
 

@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
 import asyncssh
-import structlog
 
 from runpod_client import SSHAddress
+from runpod_client.logs import get_logger
 from runpod_ssh import wire
 from runpod_ssh.errors import (
     CommandError,
@@ -34,7 +34,7 @@ from runpod_ssh.model import (
     Terminal,
 )
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 CHUNK_BYTES = 64 * 1024
 # what asyncssh's streams raise when the connection or the channel has gone

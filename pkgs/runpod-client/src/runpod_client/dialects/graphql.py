@@ -1,272 +1,309 @@
-"""RunPod's GraphQL API: documents as constants, values only ever as variables.
+"""RunPod's GraphQL API as a `Cloud`.
 
 Answers of refused requests are HTTP 200 with `errors`. A mutation that deploys may
-also answer null without any error, which means that there was no capacity.
+also answer null without any error, which means that there was no capacity. It has no
+call that restarts in place, and none for logs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any, Generic, TypeVar
+from typing import TypeVar
 
 import msgspec
 
-from runpod_client import refusals, wire
+from runpod_client import refusals
+from runpod_client.dialects import graphql_inputs as inputs
+from runpod_client.dialects import graphql_records as records
+from runpod_client.dialects import graphql_wire as wire
+from runpod_client.dialects.capabilities import Dialect, render_missing
+from runpod_client.dialects.graphql_calls import Data, GraphQLCalls
+from runpod_client.dialects.graphql_documents import DOCUMENTS
 from runpod_client.errors import (
     AuthenticationError,
     NoCapacityError,
+    NotFoundError,
     ProtocolError,
+    RejectedError,
 )
-from runpod_client.model import Account, CloudType, GPUType, Pod, PodSpec
-from runpod_client.transport import Request, Transport
+from runpod_client.model import (
+    Account,
+    Capability,
+    CPUType,
+    DataCenter,
+    GPUOffer,
+    LogLine,
+    NetworkVolume,
+    Placement,
+    Pod,
+    PodEdit,
+    PodSpec,
+    PodStatus,
+    Template,
+)
+from runpod_client.transport import Transport
 
-Data = TypeVar("Data", bound=msgspec.Struct)
+__all__ = ["DOCUMENTS", "GraphQLCloud"]
 
-# what a deploy answers with: the container is not there yet, so no runtime
-_POD_FIELDS = """
-  id name desiredStatus lastStatusChange imageName gpuCount costPerHr
-  adjustedCostPerHr createdAt lastStartedAt machineId podType env volumeInGb
-  containerDiskInGb memoryInGb vcpuCount locked
-  machine { podHostId gpuTypeId gpuDisplayName secureCloud dataCenterId }
-"""
-_RUNTIME_FIELDS = """
-  runtime {
-    uptimeInSeconds
-    ports { ip isIpPublic privatePort publicPort type }
-    gpus { id gpuUtilPercent memoryUtilPercent }
-  }
-"""
-
-CREATE_ON_DEMAND = f"""
-mutation createPod($input: PodFindAndDeployOnDemandInput) {{
-  created: podFindAndDeployOnDemand(input: $input) {{ {_POD_FIELDS} }}
-}}"""
-CREATE_SPOT = f"""
-mutation createSpotPod($input: PodRentInterruptableInput!) {{
-  created: podRentInterruptable(input: $input) {{ {_POD_FIELDS} }}
-}}"""
-LIST_PODS = f"""
-query listPods {{
-  myself {{ pods {{ {_POD_FIELDS} {_RUNTIME_FIELDS} }} }}
-}}"""
-FIND_POD = f"""
-query findPod($input: PodFilter) {{
-  pod(input: $input) {{ {_POD_FIELDS} {_RUNTIME_FIELDS} }}
-}}"""
-START_ON_DEMAND = """
-mutation startPod($input: PodResumeInput!) {
-  podResume(input: $input) { id desiredStatus }
-}"""
-START_SPOT = """
-mutation startSpotPod($input: PodBidResumeInput!) {
-  podBidResume(input: $input) { id desiredStatus }
-}"""
-STOP_POD = """
-mutation stopPod($input: PodStopInput!) {
-  podStop(input: $input) { id desiredStatus }
-}"""
-TERMINATE_POD = """
-mutation terminatePod($input: PodTerminateInput!) {
-  podTerminate(input: $input)
-}"""
-LIST_GPU_TYPES = """
-query listGpuTypes($price: GpuLowestPriceInput) {
-  gpuTypes {
-    id displayName memoryInGb secureCloud communityCloud securePrice communityPrice
-    lowestPrice(input: $price) { minimumBidPrice uninterruptablePrice stockStatus }
-  }
-}"""
-GET_ACCOUNT = """
-query getAccount {
-  myself { id clientBalance currentSpendPerHr spendLimit }
-}"""
-
-DOCUMENTS: Mapping[str, str] = {
-    "createPod": CREATE_ON_DEMAND,
-    "createSpotPod": CREATE_SPOT,
-    "listPods": LIST_PODS,
-    "findPod": FIND_POD,
-    "startPod": START_ON_DEMAND,
-    "startSpotPod": START_SPOT,
-    "stopPod": STOP_POD,
-    "terminatePod": TERMINATE_POD,
-    "listGpuTypes": LIST_GPU_TYPES,
-    "getAccount": GET_ACCOUNT,
-}
-
-_CLOUD_TYPES: Mapping[CloudType, str] = {
-    CloudType.SECURE: "SECURE",
-    CloudType.COMMUNITY: "COMMUNITY",
-    CloudType.ANY: "ALL",
-}
-
-
-class _Envelope(msgspec.Struct, Generic[Data]):
-    """What every answer is wrapped in."""
-
-    data: Data | None = None
-    errors: list[refusals.Refusal] | None = None
+Item = TypeVar("Item")
 
 
 class _CreatedData(msgspec.Struct):
-    created: wire.WirePod | None = None
+    created: records.WirePod | None = None
 
 
 class _PodData(msgspec.Struct):
-    pod: wire.WirePod | None = None
+    pod: records.WirePod | None = None
 
 
-class _MyPods(msgspec.Struct):
-    pods: list[wire.WirePod | None] | None = None
+class _User(msgspec.Struct, rename="camel"):
+    """The account, of which each document selects a part."""
+
+    pods: list[records.WirePod | None] | None = None
+    pub_key: str | None = None
+    network_volumes: list[records.WireNetworkVolume | None] | None = None
+    pod_templates: list[records.WireTemplate | None] | None = None
 
 
-class _MyPodsData(msgspec.Struct):
-    myself: _MyPods | None = None
+class _UserData(msgspec.Struct):
+    myself: _User | None = None
 
 
 class _AccountData(msgspec.Struct):
-    myself: wire.WireAccount | None = None
+    myself: records.WireAccount | None = None
 
 
-class _GPUTypesData(msgspec.Struct, rename="camel"):
-    gpu_types: list[wire.WireGPUType | None] | None = None
+class _CatalogData(msgspec.Struct, rename="camel"):
+    gpu_types: list[records.WireGPUType | None] | None = None
+    data_centers: list[records.WireDataCenter | None] | None = None
+    cpu_flavors: list[records.WireCPUFlavor | None] | None = None
 
 
-class _AnyData(msgspec.Struct):
-    """The answer of a mutation whose effect is observed, not believed."""
+class _VolumeData(msgspec.Struct, rename="camel"):
+    create_network_volume: records.WireNetworkVolume | None = None
+
+
+class _TemplateData(msgspec.Struct, rename="camel"):
+    save_template: records.WireTemplate | None = None
 
 
 class GraphQLCloud:
     """`Cloud` over GraphQL."""
 
     def __init__(self, transport: Transport) -> None:
-        self._transport = transport
+        self._calls = GraphQLCalls(transport)
 
     def close(self) -> None:
         """Close the connections."""
-        self._transport.close()
+        self._calls.close()
 
-    def create_pod(self, spec: PodSpec, gpu_type: str) -> Pod:
-        """Rent a pod; see `Cloud.create_pod`."""
-        operation = "createSpotPod" if spec.bid_usd_per_gpu_hour else "createPod"
-        data = self._mutate(
-            operation, {"input": render_deploy_input(spec, gpu_type)}, _CreatedData
-        )
-        if data is None or data.created is None:
-            raise NoCapacityError(
-                f"RunPod has no {gpu_type} free that fits",
-                gpu_type=gpu_type,
-                operation=operation,
-                hint="Try again later or name further GPU types.",
-            )
-        return wire.parse_pod(data.created)
+    def create_pod(self, spec: PodSpec, placement: Placement) -> Pod:
+        """Rent a pod at one place; it bills from the moment it returns.
+
+        The API takes one data center; where several would do they are asked in turn,
+        since a lack of capacity surely made nothing.
+        """
+        *first, last = placement.data_center_ids or (None,)
+        for data_center_id in first:
+            try:
+                return self._deploy(spec, placement, data_center_id)
+            except NoCapacityError:
+                continue
+        return self._deploy(spec, placement, last)
 
     def list_pods(self) -> list[Pod]:
         """Return all pods of the account."""
-        data = self._query("listPods", {}, _MyPodsData)
-        myself = _require_account(data.myself, "listPods")
-        return [wire.parse_pod(pod) for pod in myself.pods or [] if pod is not None]
+        rows = self._query_user("listPods").pods or []
+        return [wire.parse_pod(row) for row in rows if row is not None]
 
     def find_pod(self, pod_id: str) -> Pod | None:
         """Return a pod, None when there is none of that id."""
-        data = self._query("findPod", {"input": {"podId": pod_id}}, _PodData)
+        data = self._calls.query("findPod", _PodData, {"input": {"podId": pod_id}})
         return None if data.pod is None else wire.parse_pod(data.pod)
 
     def start_pod(
         self, pod: Pod, *, bid_usd_per_gpu_hour: Decimal | None = None
     ) -> None:
         """Ask for a container to be started; a spot pod needs a bid for it."""
-        wanted: dict[str, Any] = {"podId": pod.pod_id, "gpuCount": pod.gpu_count}
         if pod.is_spot:
-            bid = bid_usd_per_gpu_hour or pod.price_usd_per_hour / (pod.gpu_count or 1)
-            wanted["bidPerGpu"] = bid
-        operation = "startSpotPod" if pod.is_spot else "startPod"
-        self._mutate(operation, {"input": wanted}, _AnyData)
+            wanted = inputs.render_spot_start(pod, bid_usd_per_gpu_hour)
+            self._calls.change("startSpotPod", {"input": wanted})
+        else:
+            self._calls.change("startPod", {"input": inputs.render_start(pod)})
+
+    def start_pod_without_gpus(self, pod_id: str) -> None:
+        """Ask for a stopped pod to be started with CPUs alone, to reach its volume."""
+        self._calls.change("startPodWithoutGpus", {"input": {"podId": pod_id}})
+
+    def restart_pod(self, pod_id: str) -> None:  # noqa: ARG002  # the protocol's
+        """Refuse: no such mutation exists."""
+        raise render_missing(
+            Capability.RESTART, Dialect.GRAPHQL, operation="restartPod"
+        )
 
     def stop_pod(self, pod_id: str) -> None:
         """Ask for a pod's GPUs to be released."""
-        self._mutate("stopPod", {"input": {"podId": pod_id}}, _AnyData)
+        try:
+            self._end("stopPod", pod_id)
+        except RejectedError:
+            # a stop that is sent again after a lost answer finds nothing to stop
+            seen = self.find_pod(pod_id)
+            if seen is None or seen.status is not PodStatus.STOPPED:
+                raise
 
     def terminate_pod(self, pod_id: str) -> None:
         """Ask for a pod and its disks to be destroyed."""
-        self._mutate("terminatePod", {"input": {"podId": pod_id}}, _AnyData)
+        self._end("terminatePod", pod_id)
 
-    def list_gpu_types(self, *, gpu_count: int = 1) -> list[GPUType]:
-        """Return the GPU catalogue with today's prices."""
-        variables = {"price": {"gpuCount": gpu_count}}
-        data = self._query("listGpuTypes", variables, _GPUTypesData)
-        return wire.parse_gpu_types(data.gpu_types or [])
+    def _end(self, operation: str, pod_id: str) -> None:
+        self._calls.change(
+            operation,
+            {"input": {"podId": pod_id}},
+            is_idempotent=True,
+            ends_spending=True,
+        )
+
+    def rename_pod(self, pod_id: str, wire_name: str) -> None:
+        """Give a pod another name; its container runs on."""
+        wanted = {"podId": pod_id, "name": wire_name}
+        self._calls.change("renamePod", {"input": wanted}, is_idempotent=True)
+
+    def edit_pod(self, pod: Pod, edit: PodEdit) -> None:
+        """Change what a pod runs; its container starts anew."""
+        self._calls.change("editPod", {"input": inputs.render_edit(pod, edit)})
+
+    def read_logs(
+        self,
+        pod_id: str,  # noqa: ARG002  # the protocol's
+        *,
+        is_system: bool,  # noqa: ARG002
+        tail: int = 200,  # noqa: ARG002
+    ) -> list[LogLine]:
+        """Refuse: no such query exists."""
+        raise render_missing(Capability.LOGS, Dialect.GRAPHQL, operation="readLogs")
+
+    def list_gpu_offers(self, *, gpu_count: int = 1) -> list[GPUOffer]:
+        """Return the GPU catalogue of both clouds with today's prices, by one call."""
+        secure = {"gpuCount": gpu_count, "secureCloud": True}
+        community = {"gpuCount": gpu_count, "secureCloud": False}
+        variables = {
+            "securePrice": secure,
+            "communityPrice": community,
+            "secureStock": secure,
+            "communityStock": community,
+        }
+        data = self._calls.query("listGpuTypes", _CatalogData, variables)
+        return wire.parse_gpu_offers(data.gpu_types or [], data.data_centers or [])
+
+    def list_cpu_types(self) -> list[CPUType]:
+        """Return the CPU catalogue, without prices: GraphQL prices single instances."""
+        data = self._calls.query("listCpuTypes", _CatalogData)
+        rows = data.cpu_flavors or []
+        return [wire.parse_cpu_type(row) for row in rows if row and row.id]
+
+    def list_data_centers(self) -> list[DataCenter]:
+        """Return the data centers with their stock of single GPUs."""
+        variables = {"stock": {"gpuCount": 1}}
+        data = self._calls.query("listDataCenters", _CatalogData, variables)
+        rows = data.data_centers or []
+        return [wire.parse_data_center(row) for row in rows if row and row.id]
 
     def get_account(self) -> Account:
         """Return the account's balance and spending."""
-        data = self._query("getAccount", {}, _AccountData)
+        data = self._calls.query("getAccount", _AccountData)
         return wire.parse_account(_require_account(data.myself, "getAccount"))
 
-    def _query(
-        self, operation: str, variables: dict[str, Any], data_type: type[Data]
-    ) -> Data:
-        data = self._call(operation, variables, data_type, is_read=True)
-        if data is None:
-            raise ProtocolError(
-                f"RunPod's answer to {operation} holds no data", operation=operation
+    def list_account_keys(self) -> list[str]:
+        """Return the account's public SSH keys, an authorized_keys line each."""
+        text = self._query_user("listAccountKeys").pub_key or ""
+        return [line.strip() for line in text.splitlines() if line.strip()]
+
+    def replace_account_keys(self, keys: Sequence[str]) -> None:
+        """Make these the account's only SSH keys."""
+        # RunPod keeps one text, and joins keys by an empty line itself
+        wanted = {"pubKey": "\n\n".join(keys)}
+        self._calls.change("replaceAccountKeys", {"input": wanted})
+
+    def list_network_volumes(self) -> list[NetworkVolume]:
+        """Return the account's network volumes."""
+        rows = self._query_user("listNetworkVolumes").network_volumes or []
+        return [wire.parse_network_volume(row) for row in rows if row is not None]
+
+    def create_network_volume(
+        self, *, name: str, size_gb: int, data_center_id: str
+    ) -> NetworkVolume:
+        """Make a network volume; it bills until it is deleted."""
+        operation = "createNetworkVolume"
+        wanted = {"name": name, "size": size_gb, "dataCenterId": data_center_id}
+        data = self._calls.mutate(operation, _VolumeData, {"input": wanted})
+        made = data.create_network_volume if data else None
+        return wire.parse_network_volume(_require_made(made, operation))
+
+    def delete_network_volume(self, volume_id: str) -> None:
+        """Destroy a network volume and what is on it."""
+        self._calls.change("deleteNetworkVolume", {"input": {"id": volume_id}})
+
+    def list_templates(self) -> list[Template]:
+        """Return the account's own templates."""
+        rows = self._query_user("listTemplates").pod_templates or []
+        return [wire.parse_template(row) for row in rows if row is not None]
+
+    def create_template(self, template: Template) -> Template:
+        """Keep a template; its id is RunPod's to give."""
+        operation = "createTemplate"
+        variables = {"input": inputs.render_template(template)}
+        data = self._calls.mutate(operation, _TemplateData, variables)
+        made = data.save_template if data else None
+        return wire.parse_template(_require_made(made, operation))
+
+    def delete_template(self, template_id: str) -> None:
+        """Delete a template of the account.
+
+        The API deletes by name, so the name is looked up, and must be the only such.
+        """
+        templates = self.list_templates()
+        name = next((t.name for t in templates if t.template_id == template_id), None)
+        if name is None:
+            raise NotFoundError(
+                f"the account has no template {template_id}",
+                operation="deleteTemplate",
+                hint="List them: runpod-client templates list --account",
             )
-        return data
+        if sum(t.name == name for t in templates) > 1:
+            raise RejectedError(
+                f"GraphQL deletes templates by name, and several are named {name!r}",
+                operation="deleteTemplate",
+                hint="Rename one of them at https://console.runpod.io/user/templates.",
+            )
+        self._calls.change("deleteTemplate", {"name": name})
 
-    def _mutate(
-        self, operation: str, variables: dict[str, Any], data_type: type[Data]
-    ) -> Data | None:
-        return self._call(operation, variables, data_type, is_read=False)
+    def _deploy(
+        self, spec: PodSpec, placement: Placement, data_center_id: str | None
+    ) -> Pod:
+        is_spot = placement.bid_usd_per_gpu_hour is not None
+        operation = "createSpotPod" if is_spot else "createPod"
+        wanted = inputs.render_deploy(spec, placement, data_center_id)
+        data = self._calls.mutate(operation, _CreatedData, {"input": wanted})
+        if data is None or data.created is None:
+            raise NoCapacityError(
+                f"RunPod made no pod of {placement.gpu_type} and gave no reason",
+                gpu_type=placement.gpu_type,
+                operation=operation,
+                hint="Try again later, or name further GPU types.",
+            )
+        return wire.parse_pod(data.created)
 
-    def _call(
-        self,
-        operation: str,
-        variables: dict[str, Any],
-        data_type: type[Data],
-        *,
-        is_read: bool,
-    ) -> Data | None:
-        body: dict[str, Any] = {
-            "operationName": operation,
-            "query": DOCUMENTS[operation],
-        }
-        if variables:
-            body["variables"] = variables
-        envelope_type = _Envelope[data_type]  # type: ignore[valid-type]  # msgspec reads the parameter at run time
+    def _query_user(self, operation: str) -> _User:
+        data = self._calls.query(operation, _UserData)
+        return _require_account(data.myself, operation)
 
-        def parse(answer: bytes) -> Data | None:
-            envelope = wire.decode(answer, envelope_type, operation=operation)
-            if envelope.errors:
-                raise refusals.render_error(envelope.errors, operation=operation)
-            return envelope.data
 
-        request = Request(
-            operation=operation, path="/graphql", body=body, is_read=is_read
+def _require_made(made: Item | None, operation: str) -> Item:
+    if made is None:
+        raise ProtocolError(
+            f"RunPod's answer to {operation} does not say what was made",
+            operation=operation,
         )
-        return self._transport.send(request, parse)
-
-
-def render_deploy_input(spec: PodSpec, gpu_type: str) -> dict[str, Any]:
-    """Return the input of the deploying mutations for one GPU type."""
-    has_ssh = "22/tcp" in spec.ports
-    rendered: dict[str, Any] = {
-        "name": spec.name,
-        "imageName": spec.image,
-        "gpuTypeId": gpu_type,
-        "gpuCount": spec.gpu_count,
-        "cloudType": _CLOUD_TYPES[spec.cloud_type],
-        "containerDiskInGb": spec.container_disk_gb,
-        "volumeInGb": spec.volume_gb,
-        "volumeMountPath": spec.volume_mount_path,
-        "ports": ",".join(spec.ports),
-        "env": [{"key": key, "value": value} for key, value in spec.env.items()],
-        "startSsh": has_ssh,
-        # Community hosts may lack a public address, and then nothing reaches port 22
-        "supportPublicIp": has_ssh,
-        "dataCenterId": spec.data_center_id,
-        "bidPerGpu": spec.bid_usd_per_gpu_hour,
-        # "" is not the same as absent: it keeps some images' own start script away
-        "dockerArgs": spec.start_command,
-    }
-    return {key: value for key, value in rendered.items() if value is not None}
+    return made
 
 
 def _require_account(account: Data | None, operation: str) -> Data:

@@ -9,14 +9,14 @@ from importlib.resources import files
 from typing import Annotated
 from urllib.parse import urlsplit
 
-import structlog
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
+from runpod_client.logs import get_logger
 from runpod_hub.access import Access
 from runpod_hub.api.problems import render_problem
 
-_LOG = structlog.get_logger(__name__)
+_LOG = get_logger(__name__)
 _NO_STORE = {"cache-control": "no-store"}
 
 

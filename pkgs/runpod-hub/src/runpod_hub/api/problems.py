@@ -5,7 +5,6 @@ from http import HTTPStatus
 from typing import Any
 
 import msgspec
-import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -22,7 +21,7 @@ from runpod_client import (
     RejectedError,
     UnavailableError,
 )
-from runpod_client.logs import scrub
+from runpod_client.logs import get_logger, scrub
 from runpod_hub.errors import (
     HubError,
     ListenError,
@@ -31,7 +30,7 @@ from runpod_hub.errors import (
     UnknownPodError,
 )
 
-_LOG = structlog.get_logger(__name__)
+_LOG = get_logger(__name__)
 MEDIA_TYPE = "application/problem+json"
 
 # The HTTP status of every error, by the most specific class named here.

@@ -1,0 +1,418 @@
+"""What makes pods bill: `pods create` and `pods start`. Both show the price and ask."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from runpod_client import completion
+from runpod_client.commands.arguments import (
+    POD_ARGUMENT,
+    TIMEOUT_OPTION,
+    USD,
+    WAIT_OPTION,
+    YES_OPTION,
+    examples,
+    load_settings,
+    with_client,
+)
+from runpod_client.commands.pod_reading import await_ready, emit_pod
+from runpod_client.console import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import timedelta
+    from decimal import Decimal
+
+    from runpod_client.client import RunPodClient
+    from runpod_client.model import Placement, Pod, PodSpec
+    from runpod_client.plans import Plan
+    from runpod_client.wanted import Wish
+
+
+def _place_options(function: "Callable[..., Any]") -> "Callable[..., Any]":
+    """Add the options that say where a pod may run and for how much."""
+    options = (
+        click.option(
+            "--gpu",
+            "gpu_types",
+            multiple=True,
+            metavar="GPU",
+            shell_complete=completion.complete_gpu_types,
+            help="GPU type by id or display name; repeat it in order of preference.",
+        ),
+        click.option("--gpu-count", type=click.IntRange(min=1), help="Default: 1."),
+        click.option(
+            "--min-memory",
+            "min_memory_gb",
+            type=click.IntRange(min=1),
+            metavar="GB",
+            help="Least memory per GPU; without --gpu any GPU that has it will do.",
+        ),
+        click.option(
+            "--min-cuda", metavar="VERSION", help="Lowest CUDA version, like 12.4."
+        ),
+        click.option(
+            "--cloud",
+            "cloud_type",
+            type=click.Choice(["secure", "community", "any"]),
+            help="Default: any.",
+        ),
+        click.option(
+            "--data-center",
+            "data_center_ids",
+            multiple=True,
+            metavar="ID",
+            help="Where it may run; repeatable. See runpod-client data-centers list.",
+        ),
+        click.option(
+            "--max-price",
+            "max_price_usd_per_hour",
+            type=USD(),
+            help="Most it may cost per hour, all GPUs together.",
+        ),
+        click.option(
+            "--prefer",
+            type=click.Choice(["order", "price"]),
+            help="Among several --gpu: by their order, or the cheapest. Default: order.",
+        ),
+        click.option(
+            "--bid",
+            metavar="BID",
+            help="Rent a spot pod, which can be taken away: floor, floor+10%, p75, "
+            "share:0.6 (of on-demand), or a price per GPU-hour.",
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def _container_options(function: "Callable[..., Any]") -> "Callable[..., Any]":
+    """Add the options that say what is to run."""
+    options = (
+        click.option("--image", help="Default: RunPod's PyTorch image."),
+        click.option(
+            "--disk",
+            "container_disk_gb",
+            type=click.IntRange(min=1),
+            metavar="GB",
+            help="Container disk; lost at every stop. Default: 20.",
+        ),
+        click.option(
+            "--volume",
+            "volume_gb",
+            type=click.IntRange(min=0),
+            metavar="GB",
+            help="Volume at /workspace; kept, and billed, while the pod is stopped.",
+        ),
+        click.option(
+            "--network-volume",
+            "network_volume_id",
+            metavar="ID",
+            help="Mount this network volume instead; see runpod-client volumes list.",
+        ),
+        click.option(
+            "--port",
+            "port_texts",
+            multiple=True,
+            metavar="PORT",
+            help="Port to expose, like 22/tcp or 8188/http; repeatable. "
+            "Default: 22/tcp.",
+        ),
+        click.option(
+            "--env", "env_rows", multiple=True, metavar="KEY=VALUE", help="Repeatable."
+        ),
+        click.option(
+            "--env-file",
+            type=click.Path(dir_okay=False),
+            help="File of KEY=VALUE lines; keeps values out of the process list.",
+        ),
+        click.option(
+            "--command", "start_command", help="Replaces the image's command."
+        ),
+        click.option(
+            "--runpod-template",
+            "template_id",
+            metavar="ID",
+            help="Base it on this template of RunPod's; see templates list --account.",
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@click.command(
+    "create",
+    epilog=examples(
+        '  runpod-client pods create --name trainer --gpu "RTX 4090" --lease 2h\n'
+        '  runpod-client pods create --name big --gpu "H100 SXM" --gpu "H100 PCIe" \\\n'
+        "      --gpu-count 2 --volume 100 --cloud secure --yes\n"
+        "  runpod-client pods create --name any --min-memory 48 --max-price 0.80\n"
+        '  runpod-client pods create --name cheap --gpu "RTX 3090" --bid floor+10%\n'
+        "  runpod-client pods create --template train --set size=100 --explain\n"
+    ),
+)
+@click.option("--name", help="The pod's name, unique among your pods.")
+@click.option(
+    "--template",
+    metavar="NAME",
+    help="A pod template of your files; see runpod-client templates list.",
+)
+@click.option(
+    "--set",
+    "parameter_rows",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A parameter of the template; repeatable.",
+)
+@_place_options
+@_container_options
+@click.option(
+    "--lease",
+    metavar="TIME",
+    help="How long it may live, like 2h or 1d12h; none for no end. "
+    "Default: the setting default_lease.",
+)
+@click.option(
+    "--allow-duplicate-name",
+    is_flag=True,
+    help="Rent it even if a live pod has that name.",
+)
+@click.option(
+    "--explain",
+    is_flag=True,
+    help="Only show what could be rented, in which order, and why nothing else.",
+)
+@WAIT_OPTION
+@TIMEOUT_OPTION
+@YES_OPTION
+@with_client
+def create_pod(
+    session: Session,
+    client: "RunPodClient",
+    *,
+    allow_duplicate_name: bool,
+    explain: bool,
+    wait: bool,
+    timeout: float,
+    yes: bool,
+    **wanted: Any,
+) -> None:
+    """Rent a pod. It bills from the moment it is made, until its lease ends.
+
+    The price is shown and asked for first. Where one way to rent it is out of stock
+    the next is tried. An interrupted create can be repeated: it takes over what was
+    made.
+    """
+    spec = _read_spec(session, **wanted)
+    plan = client.plan(spec)
+    if explain:
+        _explain(session, plan)
+        return
+    _confirm_price(session, plan, yes=yes)
+    with session.status(f"renting {spec.name}") as on_status:
+        try:
+            pod = client.create_pod(
+                spec,
+                plan=plan,
+                allow_duplicate_name=allow_duplicate_name,
+                on_status=on_status,
+            )
+        except KeyboardInterrupt:
+            session.note(
+                f"{spec.name!r} may have been rented all the same, and then it bills."
+                " See: runpod-client pods list"
+            )
+            raise
+        # said before the waiting, which may be interrupted
+        session.note(f"Rented {pod.name!r} ({pod.pod_id}); {_render_end(pod)}.")
+        if wait:
+            goal = "ssh" if "22/tcp" in spec.ports else "running"
+            pod = await_ready(
+                client, pod, goal=goal, timeout=timeout, on_status=on_status
+            )
+    emit_pod(session, client, pod)
+
+
+@click.command(
+    "start",
+    epilog=examples(
+        "  runpod-client pods start trainer\n"
+        "  runpod-client pods start trainer --yes --no-wait\n"
+        "  runpod-client pods start cheap --bid 0.21\n"
+        "  runpod-client pods start trainer --without-gpus   # to save its data\n"
+    ),
+)
+@POD_ARGUMENT
+@click.option("--bid", type=USD(), help="For spot pods: per GPU-hour.")
+@click.option(
+    "--without-gpus",
+    is_flag=True,
+    help="With CPUs alone, to reach its volume when its GPUs are taken.",
+)
+@WAIT_OPTION
+@TIMEOUT_OPTION
+@YES_OPTION
+@with_client
+def start_pod(
+    session: Session,
+    client: "RunPodClient",
+    pod: str,
+    *,
+    bid: "Decimal | None",
+    without_gpus: bool,
+    wait: bool,
+    timeout: float,
+    yes: bool,
+) -> None:
+    """Start a stopped pod on the machine it was on. It bills again.
+
+    Its public ports and host keys are new, its volume is as it was. A spot pod that
+    was outbid is started with a higher bid, unless --bid says which.
+    """
+    from runpod_client.prices import render_price  # noqa: PLC0415
+
+    found = client.resolve_pod(pod)
+    if found.status.is_billed:
+        session.note(f"{found.name!r} is {found.status.lower()} already.")
+    else:
+        restart = client.plan_start(found, bid_usd_per_gpu_hour=bid)
+        bid = restart.bid_usd_per_gpu_hour
+        price = (
+            "a CPU pod's price"
+            if without_gpus
+            else render_price(restart.price_usd_per_hour)
+        )
+        why = f" ({restart.reason})" if restart.reason else ""
+        session.confirm(f"Start {found.name!r} for {price}{why}?", yes=yes)
+    with session.status(f"starting {found.name}") as on_status:
+        started = client.start_pod(
+            found.pod_id,
+            wait=wait,
+            timeout=timeout,
+            bid_usd_per_gpu_hour=bid,
+            without_gpus=without_gpus,
+            on_status=on_status,
+        )
+    emit_pod(session, client, started)
+
+
+def _read_spec(
+    session: Session,
+    *,
+    template: str | None,
+    parameter_rows: tuple[str, ...],
+    port_texts: tuple[str, ...],
+    env_rows: tuple[str, ...],
+    env_file: str | None,
+    lease: str | None,
+    **plain: Any,
+) -> "PodSpec":
+    """Return the wanted pod as the options describe it."""
+    from runpod_client import leases, specs, wanted  # noqa: PLC0415  # slow
+
+    ports = tuple(dict.fromkeys(specs.parse_port(text) for text in port_texts))
+    given = {name: value for name, value in plain.items() if value is not None}
+    wish = wanted.Wish(
+        ports=ports,
+        env=specs.read_env(env_file, env_rows),
+        has_lease=lease is not None,
+        lease=leases.parse_lease(lease) if lease is not None else None,
+        **given,
+    )
+    default_lease = leases.parse_lease(load_settings(session).default_lease)
+    if template is None:
+        spec = wanted.make_spec(wish, default_lease=default_lease)
+    else:
+        spec = _read_template(session, template, parameter_rows, default_lease, wish)
+    specs.check_spec(spec)
+    return spec
+
+
+def _read_template(
+    session: Session,
+    name: str,
+    parameter_rows: tuple[str, ...],
+    default_lease: "timedelta | None",
+    wish: "Wish",
+) -> "PodSpec":
+    """Return the pod a template describes, with the flags over it; say what it is."""
+    from runpod_client import (  # noqa: PLC0415  # not needed by --help
+        config,
+        specs,
+        template_rendering,
+        wanted,
+    )
+
+    rendered = template_rendering.render_template(
+        config.read_layers(
+            environ=session.environ,
+            config_file=session.config_file,
+            profile=session.profile,
+            section="templates",
+        ),
+        name,
+        given=specs.parse_env(parameter_rows, source="--set"),
+        environ=session.environ,
+        default_lease=default_lease,
+    )
+    for change in rendered.changes:
+        before = f" instead of {change.before}" * bool(change.before)
+        session.note(f"{name}: {change.key} = {change.after}{before}")
+    return wanted.overlay(rendered.spec, wish)
+
+
+def _explain(session: Session, plan: "Plan") -> None:
+    """Show the choice, for the place wanted and for each fallback."""
+    from runpod_client import explanations  # noqa: PLC0415  # not needed by --help
+
+    session.emit(
+        {"choices": [explanations.choice_document(c) for c in plan.choices]},
+        lambda: explanations.choices_sheet(plan.choices),
+    )
+
+
+def _confirm_price(session: Session, plan: "Plan", *, yes: bool) -> None:
+    """Say what the pod would cost and have it agreed to.
+
+    Raises:
+        NoCapacityError: What fits is out of stock.
+        ConfigError: Nothing fits.
+        ConfirmationRequiredError: It was not agreed to.
+    """
+    from runpod_client import leases, prices  # noqa: PLC0415  # not needed by --help
+
+    placements = plan.get_placements()
+    for placement in placements[:5]:
+        session.note(_render_placement(placement))
+    if len(placements) > 5:
+        session.note(f"and {len(placements) - 5} more ways; see --explain")
+    spec = plan.spec
+    most = max(p.price_usd_per_hour for p in placements)
+    at_most = " at most" * (len(placements) > 1)
+    disks = prices.render_usd(prices.disk_usd_per_hour(spec))
+    lease = leases.render_lease(spec.lease)
+    end = f"for {lease}" if spec.lease else "WITHOUT AN END"
+    session.confirm(
+        f"Rent {spec.name!r} {end} at {prices.render_price(most)}{at_most}, "
+        f"and about ${disks}/hour for its disks?",
+        yes=yes,
+    )
+
+
+def _render_placement(placement: "Placement") -> str:
+    from runpod_client.prices import render_price  # noqa: PLC0415
+
+    bid = placement.bid_usd_per_gpu_hour
+    how = "on demand" if bid is None else f"spot, bid {bid}"
+    return (
+        f"{placement.gpu_type} x {placement.gpu_count}, {placement.cloud_type} cloud, "
+        f"{how}: {render_price(placement.price_usd_per_hour)}"
+    )
+
+
+def _render_end(pod: "Pod") -> str:
+    if pod.lease_ends_at is None:
+        return "it bills from now on, and has no end"
+    return f"it bills from now on, and its lease ends {pod.lease_ends_at:%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,130 @@
+"""What renting a wanted pod can come to, before anything is asked for; pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from runpod_client.bids import Market, decide_next_bid, parse_bid
+from runpod_client.choice import Choice, choose
+from runpod_client.model import Constraints, GPUOffer, Placement, Pod, PodSpec
+from runpod_client.placements import get_placements
+from runpod_client.selection import select_gpu_types
+
+# what a stopped spot pod is started with where nobody says; see `bids`
+DEFAULT_BID = "floor+10%"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A wanted pod and what the catalogue has for it.
+
+    Attributes:
+        spec: With GPU types by id.
+        choices: One for `spec.place`, then one for each of its fallbacks.
+    """
+
+    spec: PodSpec
+    offers: tuple[GPUOffer, ...]
+    choices: tuple[Choice, ...]
+
+    def get_placements(self) -> tuple[Placement, ...]:
+        """Return the ways to rent it, best first, those of fallbacks last.
+
+        Raises:
+            NoCapacityError: What fits is out of stock.
+            ConfigError: Nothing fits; the message names what stands in the way.
+        """
+        return get_placements(self.offers, (self.spec.place, *self.spec.fallbacks))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartPlan:
+    """What starting a stopped pod costs.
+
+    Attributes:
+        price_usd_per_hour: None where nobody tells.
+        bid_usd_per_gpu_hour: For a spot pod; None for any other.
+        reason: How the bid comes about, if one was decided on.
+    """
+
+    price_usd_per_hour: Decimal | None
+    bid_usd_per_gpu_hour: Decimal | None = None
+    reason: str = ""
+
+
+def make_plan(spec: PodSpec, offers: Sequence[GPUOffer]) -> Plan:
+    """Return what can be rented for a spec.
+
+    Raises:
+        NotFoundError: RunPod has no such GPU type.
+        ConfigError: A bid or a version in the spec cannot be read.
+    """
+    spec = replace(
+        spec,
+        place=_with_ids(spec.place, offers),
+        fallbacks=tuple(_with_ids(place, offers) for place in spec.fallbacks),
+    )
+    places = (spec.place, *spec.fallbacks)
+    return Plan(
+        spec=spec,
+        offers=tuple(offers),
+        choices=tuple(choose(offers, place) for place in places),
+    )
+
+
+def make_start_plan(
+    pod: Pod, offers: Sequence[GPUOffer], *, bid_usd_per_gpu_hour: Decimal | None
+) -> StartPlan:
+    """Return what a stopped pod would cost again.
+
+    Args:
+        bid_usd_per_gpu_hour: For a spot pod; None decides on one that can win now.
+    """
+    offer = next((o for o in offers if _is_of(pod, o)), None)
+    if not pod.is_spot:
+        return StartPlan(price_usd_per_hour=_on_demand_price(pod, offer))
+    bid, reason = bid_usd_per_gpu_hour, ""
+    if bid is None and offer is not None:
+        bid, reason = _decide_bid(pod, offer)
+    price = None if bid is None else bid * pod.gpu_count
+    return StartPlan(
+        price_usd_per_hour=price or pod.price_usd_per_hour or None,
+        bid_usd_per_gpu_hour=bid,
+        reason=reason,
+    )
+
+
+def _decide_bid(pod: Pod, offer: GPUOffer) -> tuple[Decimal | None, str]:
+    """Return the bid to start a spot pod with, and why."""
+    market = Market(
+        floor=offer.minimum_bid_usd_per_gpu_hour, on_demand=offer.usd_per_gpu_hour
+    )
+    last = pod.price_usd_per_hour / (pod.gpu_count or 1)
+    decision = decide_next_bid(
+        parse_bid(DEFAULT_BID),
+        market,
+        last_bid=last,
+        outbid_count=int(_was_outbid(pod)),
+    )
+    return decision.bid_usd_per_gpu_hour, decision.reason
+
+
+def _on_demand_price(pod: Pod, offer: GPUOffer | None) -> Decimal | None:
+    if pod.price_usd_per_hour:
+        return pod.price_usd_per_hour
+    if offer is None or offer.usd_per_gpu_hour is None:
+        return None
+    return offer.usd_per_gpu_hour * pod.gpu_count
+
+
+def _is_of(pod: Pod, offer: GPUOffer) -> bool:
+    names = {offer.gpu_type, offer.display_name}
+    return pod.gpu_type in names and pod.cloud_type in {None, offer.cloud_type}
+
+
+def _with_ids(place: Constraints, offers: Sequence[GPUOffer]) -> Constraints:
+    return replace(place, gpu_types=tuple(select_gpu_types(offers, place.gpu_types)))
+
+
+def _was_outbid(pod: Pod) -> bool:
+    return pod.status_reason.casefold().startswith("outbid")
