@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from runpod_client.commands.volumes import monthly_usd
+from runpod_client.prices import network_volume_usd_per_month
 from support.sim import SimServer
 
 COMMAND = [sys.executable, "-c", "from runpod_client.cli import main; main()"]
@@ -68,7 +68,7 @@ def held(sim: SimServer) -> list[str]:
 def test_price_is_that_of_the_first_terabyte_and_less_beyond(
     size_gb: int, usd: str
 ) -> None:
-    assert monthly_usd(size_gb) == Decimal(usd)
+    assert network_volume_usd_per_month(size_gb) == Decimal(usd)
 
 
 def test_made_volume_is_listed_with_its_price(run: Run) -> None:

@@ -1,6 +1,6 @@
 import itertools
-import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ from support.creations import (
 )
 from support.killed_create import Ended, Killer, Order, open_killer
 from support.sim import SimServer, serving
+from support.waiting import wait_for
 
-KEY = "rpa_exactlyonce1"
 SAMPLED_POINTS = 21
 # Ctrl-C is an exception, which the child answers with the shell's status for it
 ENDED_BY = {
@@ -33,8 +33,6 @@ ENDED_BY = {
     "SIGINT": Ended(steps=0, signal_number=0, exit_status=130),
 }
 WAVE_CREATES = 8
-WAVE_THREADS = 8
-MAX_ATTEMPTS = 40
 
 # what a caller may answer by asking for the same pod again
 PASSING = (
@@ -69,12 +67,17 @@ def killer() -> Iterator[Killer]:
         yield made
 
 
+def key_for(folder: Path) -> str:
+    """Return the key of an account of its own: RunPod counts the calls of each."""
+    return "rpa_once" + "".join(filter(str.isalnum, str(folder)))[-40:]
+
+
 def order(
     sim: SimServer, state_dir: Path, dialect: str, *, step: int = 0, **given: str
 ) -> Order:
     return Order(
         base_url=sim.base_url,
-        key=KEY,
+        key=key_for(state_dir),
         dialect=dialect,
         state_dir=str(state_dir),
         name=f"pod-{state_dir.name}"[:31],
@@ -83,12 +86,22 @@ def order(
     )
 
 
+def open_order(wanted: Order) -> Desk:
+    """Return the account that a create was ordered for."""
+    return open_desk(
+        wanted.base_url,
+        Path(wanted.state_dir),
+        key=wanted.key,
+        dialect=wanted.dialect,
+    )
+
+
 def count_steps(sim: SimServer, killer: Killer, folder: Path, dialect: str) -> int:
     """Return how many steps a create has when nothing goes wrong."""
     ended = killer.run(order(sim, folder / "whole", dialect))
     assert ended.exit_status == 0
     assert ended.steps > 200
-    desk = open_desk(sim.base_url, folder / "whole", key=KEY, dialect=dialect)
+    desk = open_order(order(sim, folder / "whole", dialect))
     desk.terminate_all()
     desk.close()
     return ended.steps
@@ -100,7 +113,7 @@ def prove_point(
     """End a create at one of its steps, repeat it, and see that one pod came of it."""
     wanted = order(sim, state_dir, dialect, **given)
     ended = killer.run(wanted)
-    desk = open_desk(sim.base_url, state_dir, key=KEY, dialect=dialect)
+    desk = open_order(wanted)
     refusal = ""
     try:
         desk.create(wanted.name)
@@ -176,12 +189,14 @@ def test_create_ended_at_any_point_ends_with_exactly_one_pod(
 
 def create_until_told(desk: Desk, name: str) -> Pod:
     """Ask for the same pod again and again, as a caller may after a failure."""
-    for _ in range(MAX_ATTEMPTS):
+
+    def ask() -> Pod | None:
         try:
             return desk.create(name)
         except PASSING:
-            continue
-    raise AssertionError(f"{name} was not made in {MAX_ATTEMPTS} attempts")
+            return None
+
+    return wait_for(ask, what=f"{name} to be made", timeout_seconds=60)
 
 
 def run_wave(sim: SimServer, state_dir: Path, dialect: str, key: str) -> int:
@@ -198,19 +213,8 @@ def run_wave(sim: SimServer, state_dir: Path, dialect: str, key: str) -> int:
         timeout_seconds=REQUEST_SECONDS,
     )
     names = [f"pod-{number}" for number in range(WAVE_CREATES)]
-    made: list[Pod] = []
-
-    def work(share: Iterable[str]) -> None:
-        made.extend(create_until_told(desk, name) for name in share)
-
-    threads = [
-        threading.Thread(target=work, args=(names[n::WAVE_THREADS],))
-        for n in range(WAVE_THREADS)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=60)
+    with ThreadPoolExecutor(max_workers=WAVE_CREATES) as pool:
+        made = list(pool.map(lambda name: create_until_told(desk, name), names))
     desk.close()
 
     calm = open_desk(sim.base_url, state_dir, key=key, dialect="graphql")
@@ -219,7 +223,7 @@ def run_wave(sim: SimServer, state_dir: Path, dialect: str, key: str) -> int:
     assert_exactly(calm, set(names))
     listed = {pod.pod_id for pod in calm.cloud.list_pods()}
     assert {pod.pod_id for pod in made} == listed
-    assert len(made) == WAVE_CREATES
+    assert [pod.name for pod in made] == names
     calm.terminate_all()
     calm.close()
     return struck

@@ -280,4 +280,4 @@ def test_hanging_hook_delays_no_stop(
 
     assert elapsed < 5
     assert sim.find_pod(pod.pod_id)["desired_status"] == "EXITED"
-    assert processes_mentioning(str(script)) == []
+    wait_for(lambda: not processes_mentioning(str(script)), what="no hook to be left")

@@ -167,3 +167,31 @@ def test_first_of_several_refusals_decides_and_all_are_kept() -> None:
 
     assert isinstance(error, RejectedError)
     assert error.messages == ("a", "pod not found")
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        (
+            'Variable "$input" got invalid value { env: [{ value: "hush; hush" }] };'
+            ' Field "gpuCount" of required type "Int!" was not provided.',
+            'Variable "$input" got invalid value;'
+            ' Field "gpuCount" of required type "Int!" was not provided.',
+        ),
+        (
+            'Variable "$input" got invalid value "hush" at "input.env"',
+            'Variable "$input" got invalid value',
+        ),
+        ("nothing is repeated; here", "nothing is repeated; here"),
+    ],
+)
+def test_input_that_graphql_repeats_is_not_shown(told: str, expected: str) -> None:
+    error = render_error([Refusal(message=told)], operation="startSpotPod")
+
+    assert error.message == f"RunPod refused startSpotPod: {expected}"
+
+
+def test_endless_message_is_cut() -> None:
+    error = render("x" * 100_000, 400)
+
+    assert len(error.message) < 1000

@@ -101,7 +101,7 @@ class TwoWires:
 
     def rest(self, call: str) -> dict[str, Any]:
         row = {"id": "p", "name": "x", "status": self.status}
-        found: dict[str, Any] = {
+        found: dict[str, dict[str, Any]] = {
             "GET /v2/pods": {"pods": [row]},
             "GET /v2/account/ssh-keys": {"keys": ["ssh-ed25519 AAAA over-rest"]},
             "GET /v2/catalog/gpus": {"gpus": [REST_GPU]},

@@ -16,7 +16,7 @@ from runpod_client.dialects.rest_v2 import RestV2Cloud
 from runpod_client.hooks import Hooks
 from runpod_client.identities import IdentityStore
 from runpod_client.intents import Journal
-from runpod_client.lifecycle import Pace
+from runpod_client import Pace
 from runpod_client.model import (
     CloudType,
     Constraints,

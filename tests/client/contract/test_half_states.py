@@ -39,10 +39,8 @@ def lost_hosts_come_back(module_sim: SimServer) -> Iterator[None]:
 def test_pod_in_a_half_state_is_what_it_is(
     cloud: Cloud, account: Account, kind: str, expected: set[PodStatus]
 ) -> None:
-    seconds = (
-        {"seconds": 3600} if kind in {"provisioning_forever", "host_silent"} else {}
-    )
-    account.fail(kind, **seconds)
+    lasting = kind in {"provisioning_forever", "host_silent"}
+    account.fail(kind, seconds=3600 if lasting else None)
     made = account.rent(cloud, ports=("22/tcp",))
     account.sim.advance(5 * MINUTE)
 

@@ -4,6 +4,8 @@ These run on the routed cloud alone, against the simulator's own levers.
 """
 
 import hashlib
+import random
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
@@ -18,9 +20,14 @@ from runpod_client import (
     CapabilityRetiredError,
     Cloud,
     CloudType,
+    NoCapacityError,
     PodEdit,
     PodStatus,
+    ProtocolError,
     Secret,
+    TransportError,
+    UnavailableError,
+    marks,
 )
 from runpod_client.dialects.decisions import Decisions
 from support.contract import PLACE, SPEC, Account, end_all, get, open_cloud
@@ -266,3 +273,66 @@ def test_withdrawal_is_remembered_by_the_next_command(
     third.close()
 
     assert told.balance_usd > 0
+
+
+# what the routed cloud may say of a create that surely made nothing
+DEFINITE = (CapabilityMissingError, AuthenticationError, NoCapacityError)
+DOUBTFUL = (TransportError, UnavailableError, ProtocolError)
+KINDS = (
+    "html_500",
+    "bad_gateway",
+    "drop_connection",
+    "lost_answer",
+    "malformed_body",
+    "no_capacity",
+    "gone",
+    "forbidden",
+)
+
+
+def rent_marked(cloud: Cloud, intent_id: str) -> type[Exception] | None:
+    """Rent a pod by a mark of its own; return what it failed by."""
+    env = marks.render_marks(owner="me", intent_id=intent_id)
+    try:
+        cloud.create_pod(replace(SPEC, env=env), PLACE)
+    except APIError as error:
+        return type(error)
+    return None
+
+
+def test_no_create_is_doubled_whatever_fails_and_whenever(account: Account) -> None:
+    rng = random.Random(7)  # noqa: S311  # reproducible
+    cloud = open_cloud(account)
+    ample = {"per_minute": 9000, "per_hour": 90_000, "is_enforced": False}
+    account.sim.admin("POST", "quota", ample)
+    seen: Counter[str] = Counter()
+
+    for number in range(40):
+        retire_graphql(account, retired=rng.random() < 0.2)
+        if rng.random() < 0.3:
+            cloud.close()
+            cloud = open_cloud(account)
+        if rng.random() < 0.7:
+            wire = rng.choice(("graphql", "rest"))
+            operation = rng.choice(("deploy", "deploy", "get", "list"))
+            account.sim.add_fault(rng.choice(KINDS), operation=operation, wire=wire)
+        intent_id = f"{number:016x}"
+
+        failed = rent_marked(cloud, intent_id)
+
+        account.sim.admin("DELETE", "faults")
+        made = [r for r in account.rows() if r["env"].get(marks.INTENT) == intent_id]
+        if failed is None:
+            assert len(made) == 1
+        elif issubclass(failed, DEFINITE):
+            assert made == []
+        else:
+            assert issubclass(failed, DOUBTFUL), failed
+            assert len(made) <= 1
+        seen[failed.__name__ if failed else "made"] += 1
+        for row in made:
+            account.sim.rest("DELETE", f"pods/{row['id']}")
+    cloud.close()
+
+    assert seen["made"] >= 10, seen
+    assert len(seen) >= 4, seen

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     )
     from runpod_client.identities import Identity, IdentityStore
     from runpod_client.intents import Journal
-    from runpod_client.lifecycle import Pace
     from runpod_client.model import (
         Account,
         Capability,
@@ -63,6 +62,7 @@ if TYPE_CHECKING:
         Stock,
         Template,
     )
+    from runpod_client.pace import Pace
     from runpod_client.quota import Priority, reading_as
     from runpod_client.wait import wait_until
 
@@ -82,12 +82,12 @@ _HOMES = {
     ),
     "identities": "Identity IdentityStore",
     "intents": "Journal",
-    "lifecycle": "Pace",
     "model": (
         "Account CPUType Capability CloudType Constraints DataCenter DesiredStatus "
         "GPUOffer GPUUtilization LogLine NetworkVolume Placement Pod PodEdit PodSpec "
         "PodStatus PortMapping Preference Protocol SSHAddress Secret Stock Template"
     ),
+    "pace": "Pace",
     "quota": "Priority reading_as",
     "wait": "wait_until",
 }

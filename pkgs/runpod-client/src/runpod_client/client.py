@@ -5,6 +5,7 @@ environment or talk to people; times and the cloud are given to it.
 """
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -12,26 +13,15 @@ from typing import TYPE_CHECKING, Self
 
 from runpod_client import marks
 from runpod_client.cloud import Cloud
-from runpod_client.conditions import Diagnosis, diagnose
+from runpod_client.conditions import Condition, Diagnosis, Evidence, diagnose
 from runpod_client.config import ClientSettings
-from runpod_client.creation import Creation, Patience
 from runpod_client.errors import APIError, ConfigError
-from runpod_client.hook_settings import HookEvent, HookSettings
-from runpod_client.hooks import HookDocument, Hooks
 from runpod_client.identities import Identity, IdentityStore
 from runpod_client.intents import Journal
-from runpod_client.leases import LeaseKeeper
-from runpod_client.lifecycle import (
-    START_TIMEOUT_SECONDS,
-    STOP_TIMEOUT_SECONDS,
-    Lifecycle,
-    Pace,
-    is_stopped,
-    silent,
-)
 from runpod_client.model import (
     Account,
     GPUOffer,
+    LogLine,
     Pod,
     PodEdit,
     PodSpec,
@@ -40,15 +30,26 @@ from runpod_client.model import (
 )
 from runpod_client.nearest import render_nearest
 from runpod_client.owners import ensure_owner
-from runpod_client.plans import Plan, StartPlan, make_plan, make_start_plan
-from runpod_client.readiness import parse_goal
+from runpod_client.pace import (
+    START_TIMEOUT_SECONDS,
+    STOP_TIMEOUT_SECONDS,
+    Pace,
+    silent,
+)
 from runpod_client.selection import no_such_pod, select_pod
-from runpod_client.specs import check_spec
 
+# what only some calls need is loaded by the first of them: most commands list pods
 if TYPE_CHECKING:
+    from runpod_client.creation import Creation, Patience
+    from runpod_client.hooks import Hooks
+    from runpod_client.leases import LeaseKeeper
+    from runpod_client.lifecycle import Lifecycle
+    from runpod_client.plans import Plan, StartPlan
+    from runpod_client.told import Told
     from runpod_client.transport import Transport
 
 _LOG_LINES = 100
+_TOLD_WHOLE = {Condition.STOPPED_BY_USER, Condition.OUTBID, Condition.TERMINATED}
 
 
 class RunPodClient:
@@ -66,18 +67,17 @@ class RunPodClient:
         identities: IdentityStore,
         *,
         owner: Callable[[], str],
-        patience: Patience | None = None,
+        patience: "Patience | None" = None,
         pace: Pace | None = None,
-        hooks: Hooks | None = None,
+        hooks: "Hooks | None" = None,
     ) -> None:
         self.cloud = cloud
         self._journal = journal
         self._identities = identities
         self._owner = owner
-        self._patience = patience or Patience()
+        self._patience = patience
         self._pace = pace or Pace()
-        self._hooks = hooks or Hooks(HookSettings(), environ={})
-        self._lifecycle = Lifecycle(cloud, self._pace)
+        self._hooks = hooks
 
     def __enter__(self) -> Self:
         return self
@@ -87,7 +87,8 @@ class RunPodClient:
 
     def close(self) -> None:
         """Close the connections and end hooks; also done at the end of a `with` block."""
-        self._hooks.close()
+        if self._hooks is not None:
+            self._hooks.close()
         self.cloud.close()
 
     @property
@@ -96,29 +97,36 @@ class RunPodClient:
         return self._owner()
 
     @property
-    def leases(self) -> LeaseKeeper:
+    def leases(self) -> "LeaseKeeper":
         """Return what knows and changes how long pods of ours may live."""
+        from runpod_client.leases import LeaseKeeper  # noqa: PLC0415  # see above
+
         return LeaseKeeper(self.cloud, owner=self._owner(), now=self._pace.now)
 
     def now(self) -> datetime:
         """Return the time this client goes by."""
         return self._pace.now()
 
-    def plan(self, spec: PodSpec) -> Plan:
+    def plan(self, spec: PodSpec) -> "Plan":
         """Return the ways to rent a wanted pod; one call, and nothing is rented.
 
         Raises:
             ConfigError: The spec makes no sense.
             NotFoundError: RunPod has no such GPU type.
         """
+        from runpod_client.plans import make_plan  # noqa: PLC0415  # see above
+        from runpod_client.specs import check_spec  # noqa: PLC0415
+
         check_spec(spec)
         offers = self.list_gpu_offers(gpu_count=spec.place.gpu_count)
         return make_plan(spec, offers)
 
     def plan_start(
         self, pod: Pod, *, bid_usd_per_gpu_hour: Decimal | None
-    ) -> StartPlan:
+    ) -> "StartPlan":
         """Return what starting a stopped pod would cost; nothing is started."""
+        from runpod_client.plans import make_start_plan  # noqa: PLC0415  # see above
+
         offers = self.list_gpu_offers(gpu_count=pod.gpu_count or 1)
         return make_start_plan(pod, offers, bid_usd_per_gpu_hour=bid_usd_per_gpu_hour)
 
@@ -126,7 +134,7 @@ class RunPodClient:
         self,
         spec: PodSpec,
         *,
-        plan: Plan | None = None,
+        plan: "Plan | None" = None,
         allow_duplicate_name: bool = False,
         on_status: Callable[[str], None] = silent,
     ) -> Pod:
@@ -153,12 +161,12 @@ class RunPodClient:
         if interrupted is not None:
             return interrupted
         placements = plan.get_placements()
-        self._hooks.before(HookEvent.PRE_CREATE, self._document(spec=plan.spec))
-        on_status(f"renting {spec.name!r}")
-        pod = creation.rent(
-            plan.spec, placements, allow_duplicate_name=allow_duplicate_name
-        )
-        self._hooks.after(HookEvent.POST_CREATE, self._document(pod, plan.spec))
+        with self._told.create(plan.spec) as made:
+            on_status("renting")
+            pod = creation.rent(
+                plan.spec, placements, allow_duplicate_name=allow_duplicate_name
+            )
+            made(pod)
         return pod
 
     def list_pods(self) -> list[Pod]:
@@ -227,14 +235,11 @@ class RunPodClient:
             RejectedError: The pod is terminated, or stopped again while starting.
             DeadlineError: It did not run within `timeout`.
         """
-        pod = self.get_pod(pod_id)
-        if not pod.status.is_billed:
-            self._hooks.before(HookEvent.PRE_START, self._document(pod))
-        did = self._lifecycle.start(
-            pod, bid_usd_per_gpu_hour=bid_usd_per_gpu_hour, without_gpus=without_gpus
+        self._lifecycle.start(
+            self.get_pod(pod_id),
+            bid_usd_per_gpu_hour=bid_usd_per_gpu_hour,
+            without_gpus=without_gpus,
         )
-        if did:
-            self._hooks.after(HookEvent.POST_START, self._document(pod))
         if not wait:
             return self.get_pod(pod_id)
         return self.wait_until_running(pod_id, timeout=timeout, on_status=on_status)
@@ -259,10 +264,7 @@ class RunPodClient:
             DeadlineError: It was not stopped within `timeout`.
         """
         pod = self.get_pod(pod_id)
-        if not is_stopped(pod):
-            with self._hooks.alongside(HookEvent.PRE_STOP, self._document(pod)):
-                self._lifecycle.stop(pod)
-            self._hooks.after(HookEvent.POST_STOP, self._document(pod))
+        self._lifecycle.stop(pod)
         if not wait:
             return pod
         return self._lifecycle.wait_until_stopped(
@@ -304,9 +306,7 @@ class RunPodClient:
             True when this call did it, False when the pod was gone already.
         """
         pod = self.cloud.find_pod(pod_id)
-        with self._hooks.alongside(HookEvent.PRE_TERMINATE, self._document(pod)):
-            did = self._lifecycle.terminate(pod_id, pod, timeout=timeout)
-        self._hooks.after(HookEvent.POST_TERMINATE, self._document(pod))
+        did = self._lifecycle.terminate(pod_id, pod, timeout=timeout)
         intent_id = self._find_intent_id(pod_id, pod)
         if intent_id is not None:
             with contextlib.suppress(ConfigError):  # a foreign mark names no file
@@ -381,11 +381,11 @@ class RunPodClient:
             RejectedError: It stopped, failed or vanished; the message says why.
             DeadlineError: It was not ready within `timeout`.
         """
-        pod = self._lifecycle.wait_until_ready(
+        from runpod_client.readiness import parse_goal  # noqa: PLC0415  # see above
+
+        return self._lifecycle.wait_until_ready(
             pod_id, parse_goal(goal), timeout=timeout, on_status=on_status
         )
-        self._hooks.after(HookEvent.READY, self._document(pod))
-        return pod
 
     def list_gpu_offers(self, *, gpu_count: int = 1) -> list[GPUOffer]:
         """Return what GPUs can be rented, with stock for pods of `gpu_count` GPUs."""
@@ -413,30 +413,48 @@ class RunPodClient:
         """Return in what state a pod really is, why, and what helps.
 
         Args:
-            with_logs: Look into its host's log where the pod alone does not tell;
-                costs a call, and is left out where no wire has logs.
+            with_logs: Look into its host's log, and the account's balance, where the
+                pod alone does not tell; costs up to two calls.
         """
-        diagnosis = diagnose(pod, now=self._pace.now())
-        if not with_logs or not pod.status.is_billed or diagnosis.is_up:
+        now = self._pace.now()
+        diagnosis = diagnose(pod, now=now)
+        has_more_to_tell = (
+            not diagnosis.is_up and diagnosis.condition not in _TOLD_WHOLE
+        )
+        if not with_logs or not has_more_to_tell:
             return diagnosis
-        try:
+        # they make the answer better, no more: without them it stands as it is
+        logs: list[LogLine] = []
+        balance = None
+        with contextlib.suppress(APIError):
             logs = self.cloud.read_logs(pod.pod_id, is_system=True, tail=_LOG_LINES)
-        except APIError:  # they would have made the answer better, no more
-            return diagnosis
-        return diagnose(pod, now=self._pace.now(), logs=logs)
+        if diagnosis.condition is Condition.STOPPED_BY_RUNPOD:
+            with contextlib.suppress(APIError):
+                balance = self.cloud.get_account().balance_usd
+        evidence = Evidence(balance_usd=balance)
+        return diagnose(pod, now=now, logs=logs, evidence=evidence)
 
-    def _document(
-        self, pod: Pod | None = None, spec: PodSpec | None = None
-    ) -> HookDocument:
-        return HookDocument(owner=self._owner(), pod=pod, spec=spec)
+    @functools.cached_property
+    def _told(self) -> "Told":
+        from runpod_client.told import Told  # noqa: PLC0415  # see above
 
-    def _creation(self) -> Creation:
+        return Told(self._hooks, owner=self._owner)
+
+    @functools.cached_property
+    def _lifecycle(self) -> "Lifecycle":
+        from runpod_client.lifecycle import Lifecycle  # noqa: PLC0415  # see above
+
+        return Lifecycle(self.cloud, self._pace, self._told)
+
+    def _creation(self) -> "Creation":
+        from runpod_client.creation import Creation, Patience  # noqa: PLC0415
+
         return Creation(
             self.cloud,
             self._journal,
             self._identities,
             owner=self._owner(),
-            patience=self._patience,
+            patience=self._patience or Patience(),
             now=self._pace.now,
             sleep=self._pace.sleep,
         )
@@ -450,7 +468,7 @@ class RunPodClient:
 
 
 def open_client(
-    settings: ClientSettings, *, hooks: Hooks | None = None
+    settings: ClientSettings, *, hooks: "Hooks | None" = None
 ) -> RunPodClient:
     """Return a client for the account the settings name; no call is made yet.
 
@@ -469,6 +487,8 @@ def open_client(
             "RUNPOD_API_KEY. To try without an account: runpod-sim serve",
         )
     state_dir = settings.state_dir
+    from runpod_client.creation import Patience  # noqa: PLC0415  # see above
+
     # a create counts as never made only after its request has surely ended
     abandon_after = max(90.0, 3 * settings.api_timeout_seconds)
     return RunPodClient(

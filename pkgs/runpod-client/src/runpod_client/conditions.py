@@ -49,12 +49,13 @@ from runpod_client.boot_logs import Boot, read_boot
 from runpod_client.condition_kinds import Condition, Evidence, Limits
 from runpod_client.judgement import find_condition
 from runpod_client.model import CloudType, LogLine, Pod, PodStatus
-from runpod_client.prices import HOURS_PER_MONTH
+from runpod_client.prices import (
+    HOURS_PER_MONTH,
+    STOPPED_VOLUME_USD_PER_GB_MONTH,
+)
 
 __all__ = ["Condition", "Diagnosis", "Evidence", "Limits", "diagnose"]
 
-# docs.runpod.io, pricing of pods: a stopped pod's volume costs twice a running one's
-STOPPED_VOLUME_USD_PER_GB_MONTH = Decimal("0.20")
 _DATE = re.compile(r"\w{3} (\w{3} \d\d \d{4} \d\d:\d\d:\d\d GMT\+0000)")
 
 # the container runs and reports, whatever may be missing besides

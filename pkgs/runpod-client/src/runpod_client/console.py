@@ -93,6 +93,7 @@ class Session:
         self.profile = profile
         self.environ = environ
         self.is_interactive = is_interactive
+        self._say: Callable[[str], None] = functools.partial(click.echo, err=True)
 
     @property
     def as_json(self) -> bool:
@@ -144,7 +145,7 @@ class Session:
 
     def note(self, text: str) -> None:
         """Tell the person at the terminal something that is not the result."""
-        click.echo(text, err=True)
+        self._say(text)
 
     def confirm(self, question: str, *, yes: bool) -> None:
         """Ask before something is spent or destroyed.
@@ -164,7 +165,10 @@ class Session:
 
     @contextlib.contextmanager
     def status(self, text: str) -> Iterator[Callable[[str], None]]:
-        """Show a spinner with a changing text on stderr while something takes long."""
+        """Show on stderr what takes long: a spinner, the phase, the time it has taken.
+
+        Without a terminal each new phase is a line.
+        """
         if not sys.stderr.isatty():
             if self.as_json:
                 yield lambda _phase: None
@@ -181,7 +185,17 @@ class Session:
             transient=True,
         ) as shown:
             task = shown.add_task(text, total=None)
-            yield lambda phase: shown.update(task, description=f"{text}: {phase}")
+            # what is said meanwhile goes above the spinner, not into it
+            usual, self._say = (
+                self._say,
+                functools.partial(
+                    shown.console.print, markup=False, highlight=False, soft_wrap=True
+                ),
+            )
+            try:
+                yield lambda phase: shown.update(task, description=f"{text}: {phase}")
+            finally:
+                self._say = usual
 
 
 def _say_phase(text: str, last: list[str], phase: str) -> None:
@@ -331,11 +345,24 @@ def _fail(error: errors.Error, session: Session, code: int) -> NoReturn:
     sys.exit(code)
 
 
+def _find_help_width() -> int:
+    """Return the width of help texts, as click finds it, without loading shutil."""
+    try:
+        columns = int(os.environ.get("COLUMNS", "0")) or os.get_terminal_size().columns
+    except (ValueError, OSError):
+        columns = 0
+    return max(min(columns or 80, 80) - 2, 50)
+
+
 def run(command: click.Command, program: str) -> NoReturn:
     """Run a command line to its end; every way out of the process passes here."""
     try:
         # argparse-like behaviour of click without its own sys.exit and tracebacks
-        result = command.main(prog_name=program, standalone_mode=False)
+        result = command.main(
+            prog_name=program,
+            standalone_mode=False,
+            terminal_width=_find_help_width(),
+        )
     except click.Abort:
         click.echo("Interrupted.", err=True)
         sys.exit(EXIT_INTERRUPTED)

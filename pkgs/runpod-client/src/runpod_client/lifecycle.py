@@ -6,16 +6,16 @@ pods, nor talk to people.
 """
 
 import contextlib
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
 from typing import TypeVar
 
 from runpod_client import marks
 from runpod_client.cloud import Cloud
-from runpod_client.conditions import diagnose
+from runpod_client.conditions import Evidence, diagnose
 from runpod_client.errors import (
     APIError,
     CapabilityMissingError,
@@ -28,15 +28,15 @@ from runpod_client.errors import (
 )
 from runpod_client.logs import get_logger
 from runpod_client.model import LogLine, Pod, PodEdit, PodStatus
+from runpod_client.pace import Pace, silent
 from runpod_client.readiness import Goal, GoalKind, Plan, Watch, make_probe
 from runpod_client.selection import no_such_pod
+from runpod_client.told import Told
 from runpod_client.wait import wait_until
 
 Value = TypeVar("Value")
 
-START_TIMEOUT_SECONDS = 1200.0  # an image pull alone can take many minutes
-STOP_TIMEOUT_SECONDS = 120.0
-_LOOKS_PER_LOG = 4
+_LOOKS_PER_LOG = 6
 _GONE_AFTER_ABSENCES = 2  # one look can miss it
 _UNKNOWN_AFTER_ABSENCES = 3  # a pod just made may not be listed yet
 # after these a change may have happened all the same
@@ -46,31 +46,14 @@ _UP = {PodStatus.STARTING, PodStatus.RUNNING}
 _log = get_logger(__name__)
 
 
-def silent(_status: str) -> None:
-    """Ignore what is being waited for."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pace:
-    """The time that waiting goes by.
-
-    Attributes:
-        interval_seconds: Between two looks at a pod that is waited for.
-        clock: Monotonic seconds.
-    """
-
-    interval_seconds: float = 2.0
-    clock: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
-    now: Callable[[], datetime] = lambda: datetime.now(UTC)
-
-
 class Lifecycle:
     """What can be done to a pod that is there."""
 
-    def __init__(self, cloud: Cloud, pace: Pace) -> None:
+    def __init__(self, cloud: Cloud, pace: Pace, told: Told) -> None:
         self._cloud = cloud
         self._pace = pace
+        self._told = told
+        self._turns = Turns()
 
     def start(
         self,
@@ -99,16 +82,26 @@ class Lifecycle:
             else:
                 self._cloud.start_pod(pod, bid_usd_per_gpu_hour=bid_usd_per_gpu_hour)
 
-        self._ask(change, pod.pod_id, _is_started)
-        _log.info("pod_started", pod_id=pod.pod_id, pod_name=pod.name)
+        with self._told.start(pod):
+            self._ask(change, pod.pod_id, _is_started)
+            _log.info("pod_started", pod_id=pod.pod_id, pod_name=pod.name)
         return True
 
     def stop(self, pod: Pod) -> bool:
-        """Ask for a pod's GPUs to be released; False if they are already."""
+        """Ask for a pod's GPUs to be released; False if they are already.
+
+        Of many callers at once one asks, and the others see that it was done.
+        """
         if is_stopped(pod):
             return False
-        self._ask(lambda: self._cloud.stop_pod(pod.pod_id), pod.pod_id, is_stopped)
-        _log.info("pod_stopped", pod_id=pod.pod_id, pod_name=pod.name)
+        with self._turns.take(pod.pod_id) as was_taken:
+            if was_taken and is_stopped(self._cloud.find_pod(pod.pod_id)):
+                return False
+            with self._told.stop(pod):
+                self._ask(
+                    lambda: self._cloud.stop_pod(pod.pod_id), pod.pod_id, is_stopped
+                )
+            _log.info("pod_stopped", pod_id=pod.pod_id, pod_name=pod.name)
         return True
 
     def restart(
@@ -161,7 +154,7 @@ class Lifecycle:
         if pod is not None and pod.status is PodStatus.TERMINATED:
             return False
         did = False
-        with contextlib.suppress(NotFoundError):
+        with self._told.terminate(pod), contextlib.suppress(NotFoundError):
             self._ask(lambda: self._cloud.terminate_pod(pod_id), pod_id, _is_gone)
             did = True
         self._wait_until_gone(pod_id, timeout)
@@ -240,25 +233,29 @@ class Lifecycle:
             goal, lambda pod: self._cloud.read_logs(pod.pod_id, is_system=False)
         )
         plan = Plan()
+        outlook = Outlook(
+            self._cloud,
+            pod_id,
+            what=what,
+            needs_ssh=goal.kind is GoalKind.SSH,
+            now=self._pace.now,
+        )
         watch = Watch(
-            Outlook(
-                self._cloud,
-                pod_id,
-                what=what,
-                needs_ssh=goal.kind is GoalKind.SSH,
-                now=self._pace.now,
-            ),
+            outlook,
             probe,
             plan=plan,
             clock=self._pace.clock,
+            describe=lambda: outlook.status,
         )
-        return self.wait(
+        pod = self.wait(
             watch,
             f"pod {pod_id} to {what}",
             timeout,
             on_status,
             interval=plan.probe_seconds,
         )
+        self._told.ready(pod)
+        return pod
 
     def wait(
         self,
@@ -310,6 +307,31 @@ class Lifecycle:
         self.wait(probe, f"pod {pod_id} to be gone", timeout, silent)
 
 
+class Turns:
+    """Lets one caller at a time do something to a pod."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._locks: dict[str, tuple[threading.Lock, int]] = {}
+
+    @contextlib.contextmanager
+    def take(self, pod_id: str) -> Iterator[bool]:
+        """Wait for one's turn; yield whether somebody had it in between."""
+        with self._guard:
+            lock, waiting = self._locks.get(pod_id, (threading.Lock(), 0))
+            self._locks[pod_id] = (lock, waiting + 1)
+        try:
+            with lock:
+                yield waiting > 0
+        finally:
+            with self._guard:
+                _, waiting = self._locks[pod_id]
+                if waiting == 1:
+                    del self._locks[pod_id]
+                else:
+                    self._locks[pod_id] = (lock, waiting - 1)
+
+
 class Outlook:
     """Looks at a pod that is coming up, and says when there is no hope for it.
 
@@ -333,7 +355,7 @@ class Outlook:
         self._now = now
         self._looks = 0
         self._absences = 0
-        self._has_been_seen = False
+        self._seen: Pod | None = None
         self._logs: list[LogLine] = []
         self.status = "not asked yet"
 
@@ -344,14 +366,21 @@ class Outlook:
             RejectedError: It stopped, failed or vanished; the message says why.
             NotFoundError: There never was such a pod.
         """
+        if self._is_turn_of_logs():
+            self._read_logs()
+            return self._seen
         seen = self._cloud.find_pod(self._pod_id)
         if seen is None:
             self._miss()
             return None
-        self._has_been_seen, self._absences = True, 0
-        if seen.status is PodStatus.STARTING:
-            self._read_logs()
-        diagnosis = diagnose(seen, now=self._now(), logs=self._logs)
+        self._absences = 0
+        diagnosis = diagnose(
+            seen,
+            now=self._now(),
+            logs=self._logs,
+            evidence=Evidence(earlier=self._seen),
+        )
+        self._seen = seen
         self.status = diagnosis.sentence
         is_hopeless = diagnosis.is_terminal and (self._needs_ssh or not diagnosis.is_up)
         if is_hopeless or is_stopped(seen):
@@ -362,11 +391,14 @@ class Outlook:
             )
         return seen
 
-    def _read_logs(self) -> None:
-        """Look now and then whether the host says what it is at, where it can be asked."""
+    def _is_turn_of_logs(self) -> bool:
+        """Return whether the host's log is asked instead of the pod, now and then."""
+        if self._seen is None or self._seen.status is not PodStatus.STARTING:
+            return False
         self._looks += 1
-        if self._looks % _LOOKS_PER_LOG:
-            return
+        return self._looks % _LOOKS_PER_LOG == 0
+
+    def _read_logs(self) -> None:
         # a log makes the wait more telling; without one it goes on
         with contextlib.suppress(APIError):
             self._logs = self._cloud.read_logs(self._pod_id, is_system=True)
@@ -374,7 +406,7 @@ class Outlook:
     def _miss(self) -> None:
         self.status = "not listed"
         self._absences += 1
-        if self._has_been_seen and self._absences >= _GONE_AFTER_ABSENCES:
+        if self._seen is not None and self._absences >= _GONE_AFTER_ABSENCES:
             raise RejectedError(
                 f"pod {self._pod_id} vanished while it was waited for",
                 hint="It was terminated; list your pods: runpod-client pods list",

@@ -8,8 +8,8 @@
     log:REGEX         a line of the container's log matches
 
 A pod is RUNNING, with an address, seconds before its servers listen. Asking RunPod is
-rationed and probing a pod is not: the pod is looked at every five seconds, and as soon
-as its address is known it is probed ten times a second.
+rationed and probing a pod is not: the pod is looked at every five seconds, at first every
+second, and as soon as its address is known it is probed ten times a second.
 """
 
 import enum
@@ -105,8 +105,16 @@ class Step(enum.Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How often what is asked, in seconds between the starts of two askings."""
+    """How often what is asked, in seconds between the starts of two askings.
 
+    Attributes:
+        eager_looks: So many calls to RunPod come `eager_seconds` apart: a pod whose
+            image its host has already is up in a moment. All later ones are
+            `api_seconds` apart, so that a wait costs a call per five seconds and these.
+    """
+
+    eager_looks: int = 4
+    eager_seconds: float = 1.0
     api_seconds: float = 5.0
     probe_seconds: float = 0.1
 
@@ -116,29 +124,33 @@ class Progress:
     """When what was last asked, on the caller's clock; None for never.
 
     Attributes:
+        calls: How many calls to RunPod were made.
         can_probe: The pod was seen, and runs.
         uses_api: A probe is a call to RunPod too.
     """
 
     looked_at: float | None = None
     probed_at: float | None = None
+    calls: int = 0
     can_probe: bool = False
     uses_api: bool = False
 
 
 def choose_step(plan: Plan, progress: Progress, now: float) -> Step:
-    """Return what is due: never more than one call to RunPod in `api_seconds`."""
+    """Return what is due: after the eager ones, one call to RunPod in `api_seconds`."""
     looked, probed = progress.looked_at, progress.probed_at
+    is_eager = progress.calls <= plan.eager_looks
+    api_seconds = plan.eager_seconds if is_eager else plan.api_seconds
     if looked is None:
         return Step.LOOK
     if not progress.uses_api:
-        if now - looked >= plan.api_seconds:
+        if now - looked >= api_seconds:
             return Step.LOOK
         # who sleeps for exactly that long must not come a hair too early
         is_due = probed is None or now - probed >= plan.probe_seconds - _SLACK_SECONDS
         return Step.PROBE if progress.can_probe and is_due else Step.PAUSE
     # looks and probes share what may be asked of RunPod, by turns
-    if now - max(looked, probed or looked) < plan.api_seconds:
+    if now - max(looked, probed or looked) < api_seconds:
         return Step.PAUSE
     has_turn = probed is None or probed < looked
     return Step.PROBE if progress.can_probe and has_turn else Step.LOOK
@@ -150,6 +162,7 @@ class Watch:
     Args:
         look: Asks RunPod: the pod, None while it is not listed; raises when the pod
             can never become ready.
+        describe: Says what the last look showed; None says it in a word.
     """
 
     def __init__(
@@ -159,13 +172,16 @@ class Watch:
         *,
         plan: Plan | None = None,
         clock: Callable[[], float] = time.monotonic,
+        describe: Callable[[], str] | None = None,
     ) -> None:
         self._look = look
+        self._describe = describe
         self._probe = probe
         self._plan = plan or Plan()
         self._clock = clock
         self._looked_at: float | None = None
         self._probed_at: float | None = None
+        self._calls = 0
         self._target: Pod | None = None
         self._status = "not asked yet"
 
@@ -174,10 +190,12 @@ class Watch:
         now = self._clock()
         if self._choose(now) is Step.LOOK:
             self._looked_at = now  # also a look that fails is paced
+            self._calls += 1
             self._see(self._look())
         target = self._target
         if target is not None and self._choose(now) is Step.PROBE:
             self._probed_at = now
+            self._calls += self._probe.uses_api
             outcome = self._probe.check(target)
             self._status = outcome.status
             if outcome.is_ready:
@@ -188,6 +206,7 @@ class Watch:
         progress = Progress(
             looked_at=self._looked_at,
             probed_at=self._probed_at,
+            calls=self._calls,
             can_probe=self._target is not None,
             uses_api=self._probe.uses_api,
         )
@@ -207,7 +226,7 @@ class Watch:
         )
         if not is_same_start:
             self._target = None
-            self._status = _render_pod(pod)
+            self._status = self._describe() if self._describe else _render_pod(pod)
 
 
 def _render_pod(pod: Pod | None) -> str:

@@ -7,6 +7,7 @@ alike. Both use the same sentences, so a known sentence goes before code and sta
 Sentences are compared in lower case and by their unchanging part.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -82,6 +83,14 @@ _POD_HINT = "List your pods: runpod-client pods list"
 _STATE_HINT = "Look at the pod's state: runpod-client pods show POD"
 
 
+# GraphQL repeats the whole input that it finds fault with, secrets of its env included
+_ECHO = re.compile(
+    r'(got invalid value)\b.*?((?:; Field "\w+" [^"{}]*"[\w!\[\]]+"[^"{}]*)?)\Z',
+    re.DOTALL,
+)
+MAX_REASON_CHARACTERS = 500
+
+
 class Refusal(msgspec.Struct):
     """One entry of GraphQL's `errors`."""
 
@@ -125,7 +134,7 @@ def render_error(
     Args:
         refusals: At least one; the first decides the type.
     """
-    messages = tuple(r.message or r.code or "no reason given" for r in refusals)
+    messages = tuple(_clean(r.message) or r.code or "no reason given" for r in refusals)
     return _render(
         classify(messages[0], refusals[0].code),
         messages,
@@ -144,16 +153,22 @@ def render_problem(
     Args:
         http_status: Of the answer itself; the problem's own is not believed.
     """
-    reason = problem.detail or problem.title or f"HTTP {http_status}"
+    reason = _clean(problem.detail) or problem.title or f"HTTP {http_status}"
+    messages = (reason, *map(_clean, problem.errors))
     return _render(
         _find_kind(reason) or _kind_of_status(http_status),
-        (reason, *problem.errors),
+        messages,
         # a 422 names each bad key in `errors`, and nothing useful in `detail`
-        "; ".join((reason, *problem.errors)),
+        "; ".join(messages),
         operation=operation,
         http_status=http_status,
         request_id=request_id,
     )
+
+
+def _clean(message: str | None) -> str:
+    """Return a message without what it repeats of the request, and not without end."""
+    return _ECHO.sub(r"\1\2", message or "")[:MAX_REASON_CHARACTERS]
 
 
 def _find_kind(message: str) -> Kind | None:

@@ -14,8 +14,8 @@ from runpod_client.errors import (
     TransportError,
     UnavailableError,
 )
-from runpod_client.lifecycle import Pace
 from runpod_client.model import Pod
+from runpod_client.pace import Pace
 
 Show = Callable[[list[Pod], tuple[Change, ...], str], None]
 

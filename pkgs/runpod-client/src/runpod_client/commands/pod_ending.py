@@ -59,7 +59,7 @@ def edit_pod(
     if edit.restarts:
         question = f"Change {found.name!r}? It is restarted, and {_LOSES_FILES}."
         session.confirm(question, yes=yes)
-    with session.status(f"changing {found.name}"):
+    with session.status(found.name):
         changed = client.edit_pod(found.pod_id, edit)
     emit_pod(session, client, changed)
 
@@ -89,7 +89,7 @@ def restart_pod(
     """
     found = client.resolve_pod(pod)
     session.confirm(f"Restart {found.name!r}? {_LOSES_FILES.capitalize()}.", yes=yes)
-    with session.status(f"restarting {found.name}") as on_status:
+    with session.status(found.name) as on_status:
         restarted = client.restart_pod(
             found.pod_id, wait=wait, timeout=timeout, on_status=on_status
         )
@@ -117,7 +117,7 @@ def stop_pod(
     found = client.resolve_pod(pod)
     if not found.status.is_billed:
         session.note(f"{found.name!r} is {found.status.lower()} already.")
-    with session.status(f"stopping {found.name}") as on_status:
+    with session.status(found.name) as on_status:
         stopped = client.stop_pod(
             found.pod_id, wait=wait, timeout=timeout, on_status=on_status
         )
@@ -152,7 +152,7 @@ def terminate_pod(
         session.confirm(
             f"Terminate {name!r} ({pod_id}) and destroy its disks?", yes=yes
         )
-    with session.status(f"terminating {name}"):
+    with session.status(f"{name}: terminating"):
         did = client.terminate_pod(pod_id)
     outcome = "terminated" if did else "was gone already"
     session.emit(

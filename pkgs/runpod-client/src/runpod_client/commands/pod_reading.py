@@ -137,7 +137,7 @@ def wait_for_pod(
 ) -> None:
     """Wait until a pod is ready. One that stops or fails ends the waiting at once."""
     found = client.resolve_pod(pod)
-    with session.status(f"waiting for {found.name}") as on_status:
+    with session.status(found.name) as on_status:
         ready = await_ready(
             client, found, goal=goal, timeout=timeout, on_status=on_status
         )

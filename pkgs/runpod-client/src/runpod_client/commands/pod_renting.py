@@ -211,7 +211,7 @@ def create_pod(
         _explain(session, plan)
         return
     _confirm_price(session, plan, yes=yes)
-    with session.status(f"renting {spec.name}") as on_status:
+    with session.status(spec.name) as on_status:
         try:
             pod = client.create_pod(
                 spec,
@@ -286,7 +286,7 @@ def start_pod(
         )
         why = f" ({restart.reason})" if restart.reason else ""
         session.confirm(f"Start {found.name!r} for {price}{why}?", yes=yes)
-    with session.status(f"starting {found.name}") as on_status:
+    with session.status(found.name) as on_status:
         started = client.start_pod(
             found.pod_id,
             wait=wait,

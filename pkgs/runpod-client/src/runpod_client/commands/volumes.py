@@ -1,11 +1,11 @@
 """`runpod-client volumes`: network volumes, which outlive pods and bill until deleted."""
 
 from collections.abc import Sequence
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from runpod_client import prices
 from runpod_client.commands.arguments import YES_OPTION, examples, with_client
 from runpod_client.console import Session
 
@@ -15,10 +15,6 @@ if TYPE_CHECKING:
     from runpod_client.model import DataCenter, NetworkVolume
     from runpod_client.sheets import Sheet
 
-# docs.runpod.io, pricing of storage: per GB and month, whether mounted or not
-USD_PER_GB_MONTH = Decimal("0.07")
-USD_PER_GB_MONTH_BEYOND = Decimal("0.05")
-CHEAPER_BEYOND_GB = 1000
 # the OpenAPI of REST v2: NetworkVolume.size
 MIN_SIZE_GB = 10
 MAX_SIZE_GB = 4096
@@ -192,15 +188,9 @@ def make_volume(
         return made[0]
 
 
-def monthly_usd(size_gb: int) -> Decimal:
-    """Return what a network volume costs in a month of 730 hours."""
-    beyond = max(size_gb - CHEAPER_BEYOND_GB, 0)
-    return (size_gb - beyond) * USD_PER_GB_MONTH + beyond * USD_PER_GB_MONTH_BEYOND
-
-
 def render_monthly(size_gb: int) -> str:
     """Return the price for people."""
-    return f"${monthly_usd(size_gb):,.2f}/month"
+    return f"${prices.network_volume_usd_per_month(size_gb):,.2f}/month"
 
 
 def select_volume(known: "Sequence[NetworkVolume]", selector: str) -> "NetworkVolume":
@@ -267,7 +257,7 @@ def render_volume(volume: "NetworkVolume") -> dict[str, Any]:
         "name": volume.name,
         "size_gb": volume.size_gb,
         "data_center_id": volume.data_center_id,
-        "price_usd_per_month": monthly_usd(volume.size_gb),
+        "price_usd_per_month": prices.network_volume_usd_per_month(volume.size_gb),
     }
 
 
@@ -283,7 +273,7 @@ def render_sheet(found: "Sequence[NetworkVolume]") -> "Sheet":
                 volume.volume_id,
                 str(volume.size_gb),
                 volume.data_center_id,
-                f"{monthly_usd(volume.size_gb):,.2f}",
+                f"{prices.network_volume_usd_per_month(volume.size_gb):,.2f}",
             ]
             for volume in found
         ],

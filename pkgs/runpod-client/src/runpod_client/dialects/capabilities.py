@@ -61,7 +61,7 @@ def render_missing(
     """Return the error for a call that a wire does not have."""
     others = [other for other in ORDER[capability] if other is not dialect]
     hint = (
-        f"{others[0].label} has it: let the client choose between the two."
+        f"{others[0].label} has it: set RUNPOD_DIALECT=auto."
         if others
         else INSTEAD.get(capability, "")
     )

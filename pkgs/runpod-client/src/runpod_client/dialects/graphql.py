@@ -40,7 +40,7 @@ from runpod_client.model import (
     PodStatus,
     Template,
 )
-from runpod_client.transport import Transport
+from runpod_client.transport import Priority, Transport
 
 __all__ = ["DOCUMENTS", "GraphQLCloud"]
 
@@ -89,8 +89,15 @@ class _TemplateData(msgspec.Struct, rename="camel"):
 class GraphQLCloud:
     """`Cloud` over GraphQL."""
 
-    def __init__(self, transport: Transport) -> None:
-        self._calls = GraphQLCalls(transport)
+    def __init__(
+        self, transport: Transport, *, read_priority: Priority = Priority.CONTROL
+    ) -> None:
+        """Speak over a transport.
+
+        Args:
+            read_priority: Of reads; what is only watched waits for what is controlled.
+        """
+        self._calls = GraphQLCalls(transport, read_priority)
 
     def close(self) -> None:
         """Close the connections."""

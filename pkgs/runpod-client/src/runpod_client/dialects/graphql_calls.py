@@ -4,6 +4,7 @@ It must not know what the operations are about.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -16,7 +17,7 @@ from runpod_client.errors import (
     ProtocolError,
 )
 from runpod_client.model import Capability
-from runpod_client.transport import Request, Transport
+from runpod_client.transport import Priority, Request, Transport
 from runpod_client.wire import decode
 
 Data = TypeVar("Data", bound=msgspec.Struct)
@@ -36,8 +37,9 @@ class _AnyData(msgspec.Struct):
 class GraphQLCalls:
     """The three kinds of calls: queries, and mutations with and without an answer."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, read_priority: Priority) -> None:
         self._transport = transport
+        self._read_priority = read_priority
 
     def close(self) -> None:
         """Close the connections."""
@@ -54,7 +56,9 @@ class GraphQLCalls:
         Raises:
             ProtocolError: The answer holds no data.
         """
-        request = _request(operation, variables, is_read=True)
+        request = replace(
+            _request(operation, variables), is_read=True, priority=self._read_priority
+        )
         data = self._send(request, data_type)
         if data is None:
             raise ProtocolError(
@@ -113,7 +117,6 @@ def _request(
     operation: str,
     variables: dict[str, Any] | None,
     *,
-    is_read: bool = False,
     is_idempotent: bool = False,
     ends_spending: bool = False,
 ) -> Request:
@@ -124,7 +127,6 @@ def _request(
         operation=operation,
         path="/graphql",
         body=body,
-        is_read=is_read,
         is_idempotent=is_idempotent,
         ends_spending=ends_spending,
     )

@@ -28,8 +28,9 @@ _NO_SUCH_POD = re.compile(r"pod\b.*\bnot found|no such pod", re.IGNORECASE)
 class RestCalls:
     """The kinds of calls: reads, and changes with and without an answer."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, read_priority: Priority) -> None:
         self._transport = transport
+        self._read_priority = read_priority
 
     def close(self) -> None:
         """Close the connections."""
@@ -52,6 +53,7 @@ class RestCalls:
             method="GET",
             path=ROOT + path,
             query=query or {},
+            priority=self._read_priority,
             is_read=True,
         )
         try:
@@ -68,7 +70,11 @@ class RestCalls:
     def find(self, operation: str, path: str, record: type[Record]) -> Record | None:
         """Return one thing, None when there is none."""
         request = Request(
-            operation=operation, method="GET", path=ROOT + path, is_read=True
+            operation=operation,
+            method="GET",
+            path=ROOT + path,
+            priority=self._read_priority,
+            is_read=True,
         )
         try:
             return self._transport.send(request, _reader(record, operation))

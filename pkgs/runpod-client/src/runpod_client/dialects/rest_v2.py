@@ -27,7 +27,7 @@ from runpod_client.model import (
     PodStatus,
     Template,
 )
-from runpod_client.transport import Transport
+from runpod_client.transport import Priority, Transport
 
 LOG_SECONDS = 3.0  # a log has no end; what was written is sent within this time
 MAX_LOG_LINES = 5000  # v2 sends no more
@@ -38,9 +38,19 @@ class RestV2Cloud:
     """`Cloud` over REST v2."""
 
     def __init__(
-        self, transport: Transport, *, log_seconds: float = LOG_SECONDS
+        self,
+        transport: Transport,
+        *,
+        read_priority: Priority = Priority.CONTROL,
+        log_seconds: float = LOG_SECONDS,
     ) -> None:
-        self._calls = RestCalls(transport)
+        """Speak over a transport.
+
+        Args:
+            read_priority: Of reads; what is only watched waits for what is controlled.
+            log_seconds: How long a log, which has no end, is read at most.
+        """
+        self._calls = RestCalls(transport, read_priority)
         self._log_seconds = log_seconds
 
     def close(self) -> None:

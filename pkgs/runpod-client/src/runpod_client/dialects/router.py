@@ -123,6 +123,8 @@ class Router:
         try:
             answer = ask(self._clouds[dialect])
         except APIError as error:
+            if isinstance(error, CapabilityMissingError):
+                error.capability = error.capability or capability
             self._learn(dialect, capability, error)
             raise
         self._decisions.note(dialect, State.ALIVE)
