@@ -112,6 +112,43 @@ def test_malformed_body_is_no_json(sim: SimServer) -> None:
     assert isinstance(text, str)
 
 
+def test_malformed_answer_of_a_delete_has_deleted(sim: SimServer) -> None:
+    _, pod = sim.rest(
+        "POST", "pods", {"name": "a", "image": "i", "gpu": {"id": GPU_TYPE}}
+    )
+    sim.add_fault("malformed_body", operation="deletePod")
+
+    status, text = sim.rest("DELETE", f"pods/{pod['id']}")
+
+    assert (status, text) == (200, "{")
+    assert sim.rest("GET", "pods")[1] == {"pods": []}
+
+
+def test_mix_of_faults_strikes_its_share_the_same_way_each_time(sim: SimServer) -> None:
+    def outcomes() -> list[str]:
+        sim.add_fault_mix(0.6, seed=5, wire="rest")
+        seen = []
+        for _ in range(60):
+            try:
+                status, answer = sim.rest("GET", "templates")
+                seen.append(
+                    "broken"
+                    if isinstance(answer, str) and status == 200
+                    else str(status)
+                )
+            except (ConnectionError, http.client.HTTPException):
+                seen.append("reset")
+        sim.admin("DELETE", "faults")
+        return seen
+
+    first = outcomes()
+
+    assert first == outcomes()
+    assert set(first) == {"200", "429", "500", "524", "reset", "broken"}
+    assert 25 <= len(first) - first.count("200") <= 47
+    assert raw(sim, "{myself{id}}")[0] == 200
+
+
 def test_slow_answer_comes_late(sim: SimServer) -> None:
     sim.add_fault("slow_answer", seconds=0.3)
 

@@ -24,6 +24,7 @@ from runpod_sim.model import (
     DeclinedError,
     DesiredStatus,
     LiveStatus,
+    NetworkVolume,
     Pod,
     PodSpec,
     StopMachine,
@@ -197,7 +198,8 @@ def test_bill_is_exact_in_every_state() -> None:
 def test_empty_balance_ends_pods_at_that_instant() -> None:
     world, account = make_world()
     plain = make_pod(world, account)
-    volume = world.create_network_volume(account, "v", 73, "US-TX-3", BEGIN)
+    wanted = NetworkVolume("", account, "v", 73, plain.data_center_id)
+    volume = world.create_network_volume(wanted, BEGIN)
     kept = make_pod(world, account, replace(SPEC, network_volume_id=volume.id))
     world.set_balance(account, Decimal("1.8614"), BEGIN)
 

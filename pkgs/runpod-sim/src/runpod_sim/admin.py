@@ -1,11 +1,8 @@
 """The levers of the simulator: /_sim/world, faults, clock, billing, hosts.
 
-These routes are no part of RunPod. They obey the loopback alone: a page in a browser on
-this host must not reach them under another name.
+These routes are no part of RunPod and obey the loopback alone.
 """
 
-import json
-from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import Any
 
@@ -14,66 +11,20 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from runpod_sim import billing
-from runpod_sim.faults import IMMEDIATE, FaultError
+from runpod_sim.admin_call import (
+    Endpoint,
+    guarded,
+    parse_body,
+    parse_flag,
+    parse_number,
+)
+from runpod_sim.faults import IMMEDIATE
 from runpod_sim.gate import render_json
 from runpod_sim.graphql_view import rfc3339
-from runpod_sim.model import DeclinedError, Pod
+from runpod_sim.model import Pod
 from runpod_sim.processes import count_processes
 from runpod_sim.runtime import live_status
 from runpod_sim.service import Service
-
-LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
-
-Endpoint = Callable[[Request], Awaitable[Response]]
-
-
-class BadRequest(Exception):  # noqa: N818 - answered, not raised further
-    """An admin request makes no sense; the message says how."""
-
-
-def host_of(request: Request) -> str:
-    """Return the Host header without its port and brackets."""
-    host = request.headers.get("host", "")
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0]
-
-
-def guarded(endpoint: Endpoint) -> Endpoint:
-    """Return an endpoint that answers the loopback alone, with errors as JSON."""
-
-    async def answer(request: Request) -> Response:
-        if host_of(request) not in LOOPBACK_HOSTS:
-            return JSONResponse({"error": "only for the loopback"}, status_code=403)
-        try:
-            return await endpoint(request)
-        except (BadRequest, FaultError) as error:
-            return JSONResponse({"error": str(error)}, status_code=400)
-        except DeclinedError as error:
-            return JSONResponse({"error": str(error)}, status_code=409)
-        except KeyError as error:
-            return JSONResponse({"error": f"there is no {error}"}, status_code=404)
-
-    return answer
-
-
-async def parse_body(request: Request) -> dict[str, Any]:
-    """Return the JSON object in a request's body."""
-    try:
-        body = json.loads(await request.body() or b"{}")
-    except ValueError as error:
-        raise BadRequest("the body is not JSON") from error
-    if not isinstance(body, dict):
-        raise BadRequest("the body is no JSON object")
-    return body
-
-
-def parse_number(body: dict[str, Any], name: str) -> float:
-    """Return a number of 0 or more from a body."""
-    value = body.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-        raise BadRequest(f"{name} is a number, 0 or more")
-    return float(value)
 
 
 class Admin:
@@ -95,7 +46,7 @@ class Admin:
             ("/_sim/faults", "DELETE", self.clear_faults),
             ("/_sim/faults/{fault_id:int}", "DELETE", self.clear_faults),
             ("/_sim/pods/{pod_id}/outbid", "POST", self.outbid),
-            ("/_sim/machines/{machine_id}", "POST", self.take_gpus),
+            ("/_sim/machines/{machine_id}", "POST", self.change_machine),
             ("/_sim/accounts/{account_id}", "POST", self.set_balance),
         )
         return [
@@ -136,6 +87,8 @@ class Admin:
                     "cloud_type": machine.cloud_type,
                     "data_center_id": machine.data_center_id,
                     "gpu_count": machine.gpu_count,
+                    "cuda_version": machine.cuda_version,
+                    "is_lost": machine.is_lost,
                     "taken_gpus": machine.taken_gpus,
                     "free_gpus": world.stock.free_gpus(machine.id, world.used_gpus()),
                 }
@@ -156,6 +109,8 @@ class Admin:
             "status": live_status(pod, self._service.clock.now()).value,
             "last_status_change": pod.last_status_change,
             "is_spot": pod.is_spot,
+            "mishap": pod.boot.mishap,
+            "locked": pod.locked,
             "terminated": pod.terminated_at is not None,
             "start_number": pod.start_number,
             "public_ports": {str(own): public for own, public in pod.public_ports},
@@ -217,12 +172,17 @@ class Admin:
         pod = self._service.outbid(request.path_params["pod_id"])
         return JSONResponse({"id": pod.id, "desired_status": pod.desired_status.value})
 
-    async def take_gpus(self, request: Request) -> Response:
-        """Let other customers hold some of a machine's GPUs."""
-        taken = parse_number(await parse_body(request), "taken_gpus")
-        machine_id = request.path_params["machine_id"]
-        machine = self._service.world.stock.take(machine_id, int(taken))
-        return JSONResponse({"id": machine.id, "taken_gpus": machine.taken_gpus})
+    async def change_machine(self, request: Request) -> Response:
+        """Let other customers hold some of a machine's GPUs, or take it off."""
+        body = await parse_body(request)
+        stock = self._service.world.stock
+        machine = stock.get(request.path_params["machine_id"])
+        if "is_lost" in body:
+            machine = stock.lose(machine.id, is_lost=parse_flag(body, "is_lost"))
+        if "taken_gpus" in body:
+            machine = stock.take(machine.id, int(parse_number(body, "taken_gpus")))
+        answer = {"taken_gpus": machine.taken_gpus, "is_lost": machine.is_lost}
+        return JSONResponse({"id": machine.id, **answer})
 
     async def set_balance(self, request: Request) -> Response:
         """Give an account exactly that much credit."""

@@ -19,10 +19,12 @@ from runpod_sim.catalog import Catalog
 from runpod_sim.clock import Clock
 from runpod_sim.faults import FaultBook
 from runpod_sim.forge import Forge
-from runpod_sim.gate import KeyRule
+from runpod_sim.gate import KeyBook
 from runpod_sim.github import github_routes
 from runpod_sim.graphql_api import GraphQLFace
+from runpod_sim.levers import Levers
 from runpod_sim.machines import Machines, choose_openssh
+from runpod_sim.quota import Quota
 from runpod_sim.rest import RestFace
 from runpod_sim.service import Service
 from runpod_sim.world import World, WorldSettings
@@ -39,6 +41,7 @@ class SimConfig:
         state_dir: Where pods live; the caller makes and removes it.
         ssh: auto, openssh or asyncssh.
         required_key: The one API key let in; None for any of RunPod's form.
+        quota_per_minute: REST v2 requests a key has; None to count and not refuse.
     """
 
     base_url: str
@@ -47,6 +50,8 @@ class SimConfig:
     ssh: str = "auto"
     required_key: str | None = None
     introspection: bool = True
+    retire_graphql: bool = False
+    quota_per_minute: int | None = None
     settings: WorldSettings = field(default_factory=WorldSettings)
 
 
@@ -70,7 +75,12 @@ def build_app(config: SimConfig, *, clock: Clock | None = None) -> Starlette:
     """
     used_clock = clock or Clock()
     service = build_service(config, used_clock)
-    keys = KeyRule(config.required_key)
+    keys = KeyBook(config.required_key)
+    quota = Quota()
+    if config.quota_per_minute is not None:
+        quota.set_limits(minute=config.quota_per_minute, is_enforced=True)
+    if config.retire_graphql:
+        service.faults.add({"kind": "gone", "wire": "graphql", "times": None})
     graphql = GraphQLFace(service, keys, introspection=config.introspection)
     forge = Forge(used_clock, seed=config.seed, base_url=config.base_url)
 
@@ -87,8 +97,9 @@ def build_app(config: SimConfig, *, clock: Clock | None = None) -> Starlette:
 
     routes = [
         Route("/graphql", graphql.answer, methods=["POST"]),
-        *RestFace(service, keys).routes(),
+        *RestFace(service, keys, quota).routes(),
         *Admin(service).routes(),
+        *Levers(service, keys, quota).routes(),
         *github_routes(forge),
     ]
     return Starlette(routes=routes, lifespan=lifespan)

@@ -16,14 +16,16 @@ VOLUME_USD_PER_GB_MONTH_RUNNING = Fraction("0.10")
 VOLUME_USD_PER_GB_MONTH_STOPPED = Fraction("0.20")
 NETWORK_VOLUME_USD_PER_GB_MONTH = Fraction("0.07")
 NETWORK_VOLUME_USD_PER_GB_MONTH_LARGE = Fraction("0.05")
+HIGH_PERFORMANCE_USD_PER_GB_MONTH = Fraction("0.14")
 LARGE_NETWORK_VOLUME_GB = 1000
+FREE = Fraction(0)
 MICROSECONDS_PER_HOUR = 3_600_000_000
 
 
 def storage_usd_per_hour(pod: Pod) -> Fraction:
     """Return what the pod's own disks cost per hour in its present state."""
     if pod.terminated_at is not None:
-        return Fraction(0)
+        return FREE
     if pod.is_running:
         monthly = (
             pod.spec.container_disk_gb * CONTAINER_DISK_USD_PER_GB_MONTH
@@ -36,7 +38,7 @@ def storage_usd_per_hour(pod: Pod) -> Fraction:
 
 def compute_usd_per_hour(pod: Pod) -> Fraction:
     """Return what the pod's GPUs or CPUs cost per hour in its present state."""
-    return Fraction(pod.usd_per_hour) if pod.is_running else Fraction(0)
+    return Fraction(pod.usd_per_hour) if pod.is_running else FREE
 
 
 def pod_usd_per_hour(pod: Pod) -> Fraction:
@@ -46,6 +48,8 @@ def pod_usd_per_hour(pod: Pod) -> Fraction:
 
 def network_volume_usd_per_hour(volume: NetworkVolume) -> Fraction:
     """Return what a network volume costs per hour."""
+    if volume.tier == "HIGH_PERFORMANCE":
+        return volume.size_gb * HIGH_PERFORMANCE_USD_PER_GB_MONTH / HOURS_PER_MONTH
     large = volume.size_gb >= LARGE_NETWORK_VOLUME_GB
     price = (
         NETWORK_VOLUME_USD_PER_GB_MONTH_LARGE

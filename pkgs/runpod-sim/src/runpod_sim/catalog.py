@@ -7,6 +7,7 @@ here knows about pods, accounts or stock.
 
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,8 @@ class GpuType:
         secure_usd_per_hour: List price of one GPU on the secure cloud; None when the
             secure cloud does not offer it.
         spot_ratio: The lowest accepted bid as a share of the on-demand price.
+        secure_bid_usd_per_hour: The lowest accepted bid where the market has moved it
+            away from that share; None where it has not.
     """
 
     id: str
@@ -28,6 +31,8 @@ class GpuType:
     host_memory_gb_per_gpu: int = 62
     vcpu_per_gpu: int = 16
     spot_ratio: Decimal = Decimal("0.5")
+    secure_bid_usd_per_hour: Decimal | None = None
+    community_bid_usd_per_hour: Decimal | None = None
 
     def usd_per_hour(self, cloud_type: str) -> Decimal | None:
         """Return the on-demand price of one GPU, None where it is not offered."""
@@ -40,6 +45,13 @@ class GpuType:
         price = self.usd_per_hour(cloud_type)
         if price is None:
             return None
+        moved = (
+            self.secure_bid_usd_per_hour
+            if cloud_type == "SECURE"
+            else self.community_bid_usd_per_hour
+        )
+        if moved is not None:
+            return moved
         return (price * self.spot_ratio).quantize(Decimal("0.001"))
 
 
@@ -59,13 +71,16 @@ class CpuFlavor:
 
 @dataclass(frozen=True)
 class DataCenter:
-    """One site with machines."""
+    """One site with machines; `volume_types` are its tiers of network volumes."""
 
     id: str
     name: str
     location: str
     region: str
     country_code: str
+    volume_types: tuple[str, ...] = ("STANDARD",)
+    compliance: tuple[str, ...] = ()
+    has_global_network: bool = True
 
 
 def _gpu(
@@ -130,14 +145,45 @@ CPU_FLAVORS: tuple[CpuFlavor, ...] = tuple(
     )
 )
 
+_BOTH_TIERS = ("STANDARD", "HIGH_PERFORMANCE")
+_AMERICA = "NORTH_AMERICA"
+
+# rule SIM-CAT-3
 DATA_CENTERS: tuple[DataCenter, ...] = (
-    DataCenter("US-TX-3", "US Texas 3", "United States", "NORTH_AMERICA", "US"),
-    DataCenter("US-KS-2", "US Kansas 2", "United States", "NORTH_AMERICA", "US"),
-    DataCenter("CA-MTL-1", "CA Montreal 1", "Canada", "NORTH_AMERICA", "CA"),
-    DataCenter("EU-RO-1", "EU Romania 1", "Romania", "EUROPE", "RO"),
-    DataCenter("EU-SE-1", "EU Sweden 1", "Sweden", "EUROPE", "SE"),
+    DataCenter(
+        "US-TX-3",
+        "US Texas 3",
+        "United States",
+        _AMERICA,
+        "US",
+        volume_types=_BOTH_TIERS,
+        compliance=("SOC_2_TYPE_2", "ISO_IEC_27001"),
+    ),
+    DataCenter(
+        "US-KS-2",
+        "US Kansas 2",
+        "United States",
+        _AMERICA,
+        "US",
+        compliance=("SOC_2_TYPE_2",),
+    ),
+    DataCenter(
+        "CA-MTL-1", "CA Montreal 1", "Canada", _AMERICA, "CA", has_global_network=False
+    ),
+    DataCenter(
+        "EU-RO-1",
+        "EU Romania 1",
+        "Romania",
+        "EUROPE",
+        "RO",
+        volume_types=_BOTH_TIERS,
+        compliance=("GDPR", "ISO_IEC_27001"),
+    ),
+    DataCenter(
+        "EU-SE-1", "EU Sweden 1", "Sweden", "EUROPE", "SE", compliance=("GDPR",)
+    ),
     DataCenter("EUR-IS-1", "EUR Iceland 1", "Iceland", "EUROPE", "IS"),
-    DataCenter("AP-JP-1", "AP Japan 1", "Japan", "ASIA", "JP"),
+    DataCenter("AP-JP-1", "AP Japan 1", "Japan", "ASIA", "JP", volume_types=()),
 )
 
 
@@ -149,9 +195,13 @@ class Catalog:
     cpu_flavors: tuple[CpuFlavor, ...] = CPU_FLAVORS
     data_centers: tuple[DataCenter, ...] = DATA_CENTERS
 
+    @cached_property
+    def _gpu_types(self) -> dict[str, GpuType]:
+        return {gpu_type.id: gpu_type for gpu_type in self.gpu_types}
+
     def find_gpu_type(self, gpu_type_id: str) -> GpuType | None:
         """Return the GPU type of that id, None when there is none."""
-        return next((g for g in self.gpu_types if g.id == gpu_type_id), None)
+        return self._gpu_types.get(gpu_type_id)
 
     def find_cpu_flavor(self, flavor_id: str) -> CpuFlavor | None:
         """Return the CPU flavor of that id, None when there is none."""

@@ -7,10 +7,14 @@ so that --help costs what click costs.
 import json
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from runpod_sim.app import SimConfig
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
@@ -92,6 +96,12 @@ def main() -> None:
     help="Where pods live; a temporary directory unless given.",
 )
 @click.option("--require-key", help="The one API key to accept.")
+@click.option("--retire-graphql", is_flag=True, help="GraphQL answers 410 alone.")
+@click.option(
+    "--quota-per-minute",
+    type=click.IntRange(1),
+    help="Refuse REST v2 requests beyond that many per key.",
+)
 @click.option("--no-introspection", is_flag=True, help="As in production.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, not exports.")
 @click.option(
@@ -106,9 +116,7 @@ def serve(**options: Any) -> None:
     Example:
       runpod-sim serve --port 8000
     """  # noqa: D301 - click wants the character
-    import secrets  # noqa: PLC0415 - lazy, see the module's docstring
-
-    from runpod_sim.app import SimConfig, build_app  # noqa: PLC0415 - lazy
+    from runpod_sim.app import build_app  # noqa: PLC0415 - lazy, see the module
     from runpod_sim.logs import set_up_logs  # noqa: PLC0415 - lazy
     from runpod_sim.openssh import OpenSSHUnusableError  # noqa: PLC0415 - lazy
     from runpod_sim.server import (  # noqa: PLC0415 - lazy
@@ -117,7 +125,6 @@ def serve(**options: Any) -> None:
         state_directory,
     )
     from runpod_sim.server import serve as run_server  # noqa: PLC0415 - lazy
-    from runpod_sim.world import WorldSettings  # noqa: PLC0415 - lazy
 
     set_up_logs(options["log_format"])
     host, port = options["host"], options["port"]
@@ -129,21 +136,9 @@ def serve(**options: Any) -> None:
         raise Failure(
             f"cannot listen on {host} port {port}: {error.strerror}"
         ) from error
-    seed = secrets.randbits(32) if options["seed"] is None else options["seed"]
     base_url = base_url_of(opened)
     with opened, state_directory(options["state_dir"]) as state_dir:
-        config = SimConfig(
-            base_url=base_url,
-            state_dir=state_dir,
-            seed=seed,
-            ssh=options["ssh"],
-            required_key=options["require_key"],
-            introspection=not options["no_introspection"],
-            settings=WorldSettings(
-                pull_seconds=options["pull_seconds"],
-                ports_seconds=options["ports_seconds"],
-            ),
-        )
+        config = make_config(options, base_url, state_dir)
         variables = environment(base_url, options["require_key"])
         try:
             app = build_app(config)
@@ -153,6 +148,31 @@ def serve(**options: Any) -> None:
             app, opened, lambda: announce(variables, as_json=options["as_json"])
         )
     sys.exit(code)
+
+
+def make_config(
+    options: Mapping[str, Any], base_url: str, state_dir: Path
+) -> "SimConfig":
+    """Return what the simulator is built from."""
+    import secrets  # noqa: PLC0415 - lazy
+
+    from runpod_sim.app import SimConfig  # noqa: PLC0415 - lazy
+    from runpod_sim.estate import WorldSettings  # noqa: PLC0415 - lazy
+
+    return SimConfig(
+        base_url=base_url,
+        state_dir=state_dir,
+        seed=secrets.randbits(32) if options["seed"] is None else options["seed"],
+        ssh=options["ssh"],
+        required_key=options["require_key"],
+        introspection=not options["no_introspection"],
+        retire_graphql=options["retire_graphql"],
+        quota_per_minute=options["quota_per_minute"],
+        settings=WorldSettings(
+            pull_seconds=options["pull_seconds"],
+            ports_seconds=options["ports_seconds"],
+        ),
+    )
 
 
 def environment(base_url: str, required_key: str | None) -> dict[str, str]:
@@ -243,7 +263,8 @@ def fault() -> None:
 @click.option("--probability", type=float, help="Of striking each time.")
 @click.option("--seed", type=int, help="Decides when a probable fault strikes.")
 @click.option("--seconds", type=float, help="Duration, for kinds that have one.")
-@click.option("--pod", "pod_id", help="For outbid: this pod alone.")
+@click.option("--pod", "pod_id", help="For kinds that strike at once: this pod alone.")
+@click.option("--wire", help="graphql or rest; both unless given.")
 @url_option
 def add_fault(url: str, **options: Any) -> None:
     """Set a fault of a KIND and print it."""

@@ -6,7 +6,7 @@ it says; nothing here cuts a connection or refuses a pod itself.
 
 import random
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any
 
@@ -24,34 +24,68 @@ class Kind(StrEnum):
     PORTS_NEVER = "ports_never"
     RUNTIME_GAP = "runtime_gap"
     NEGATIVE_UPTIME = "negative_uptime"
+    ZERO_GPU = "zero_gpu"
+    NO_SSH_PORT = "no_ssh_port"
+    # What is wrong with the next start, as long as that lasts.
+    IMAGE_NOT_FOUND = "image_not_found"
+    IMAGE_AUTH = "image_auth"
+    IMAGE_PULL_ERROR = "image_pull_error"
+    CUDA_MISMATCH = "cuda_mismatch"
+    PROVISIONING_FOREVER = "provisioning_forever"
+    HOST_SILENT = "host_silent"
+    CRASH_LOOP = "crash_loop"
+    SSHD_NEVER = "sshd_never"
+    NO_PUBLIC_IP = "no_public_ip"
     # What happens at once, when the fault is set.
     OUTBID = "outbid"
     BALANCE_ZERO = "balance_zero"
+    HOST_LOST = "host_lost"
+    LOCKED = "locked"
     # What happens to the request or its answer.
     RATE_LIMITED = "rate_limited"
     GONE = "gone"
     HTML_500 = "html_500"
+    BAD_GATEWAY = "bad_gateway"
+    UNAVAILABLE = "unavailable"
     UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"
+    NO_ANSWER = "no_answer"
     DROP_CONNECTION = "drop_connection"
     LOST_ANSWER = "lost_answer"
     SLOW_ANSWER = "slow_answer"
     MALFORMED_BODY = "malformed_body"
 
 
-IMMEDIATE = frozenset({Kind.OUTBID, Kind.BALANCE_ZERO})
+IMMEDIATE = frozenset({Kind.OUTBID, Kind.BALANCE_ZERO, Kind.HOST_LOST, Kind.LOCKED})
 BEFORE_OPERATION = (
-    Kind.RATE_LIMITED,
     Kind.GONE,
+    Kind.RATE_LIMITED,
     Kind.HTML_500,
+    Kind.BAD_GATEWAY,
+    Kind.UNAVAILABLE,
     Kind.UNAUTHORIZED,
+    Kind.FORBIDDEN,
+    Kind.NO_ANSWER,
     Kind.DROP_CONNECTION,
 )
 AFTER_OPERATION = (Kind.LOST_ANSWER, Kind.MALFORMED_BODY)
+WIRES = ("graphql", "rest")
+LONGEST_SECONDS = 1e9
 DEFAULT_SECONDS = {
     Kind.SLOW_PULL: 60.0,
     Kind.SLOW_ANSWER: 5.0,
     Kind.RATE_LIMITED: 1.0,
     Kind.NEGATIVE_UPTIME: 3.0,
+    Kind.NO_ANSWER: 60.0,
+    # Until RunPod gives up on the start.
+    Kind.IMAGE_NOT_FOUND: 30.0,
+    Kind.IMAGE_AUTH: 30.0,
+    Kind.IMAGE_PULL_ERROR: 30.0,
+    Kind.CUDA_MISMATCH: 30.0,
+    # Until the host reports.
+    Kind.HOST_SILENT: LONGEST_SECONDS,
+    # From one crash to the next.
+    Kind.CRASH_LOOP: 5.0,
 }
 
 
@@ -65,12 +99,13 @@ class Fault:
 
     Args:
         operation: A verb (deploy, resume, stop, terminate, edit, list, get, catalog,
-            account), a GraphQL root field or a REST operation id; None for any that
+            account, storage, template, billing), a GraphQL root field or a REST operation id; None for any that
             the kind can strike.
         times: How often it still strikes; None without end.
         probability: Of striking each time it could, decided by `seed`.
         seconds: How long, or after how long, for the kinds that have a duration.
-        pod_id: For outbid: this pod alone.
+        pod_id: For the kinds that strike at once: this pod alone.
+        wire: graphql or rest, for requests by that wire alone; None for both.
     """
 
     id: int
@@ -81,6 +116,7 @@ class Fault:
     seed: int = 0
     seconds: float | None = None
     pod_id: str | None = None
+    wire: str | None = None
 
     @property
     def duration_seconds(self) -> float:
@@ -102,7 +138,7 @@ def parse_fault(body: Any, fault_id: int) -> Fault:
     """
     if not isinstance(body, dict):
         raise FaultError("a fault is a JSON object with at least a kind")
-    known = {"kind", "operation", "times", "probability", "seed", "seconds", "pod_id"}
+    known = {entry.name for entry in fields(Fault)} - {"id"}
     unknown = sorted(set(body) - known)
     if unknown:
         raise FaultError(f"a fault has no {', '.join(unknown)}")
@@ -116,25 +152,38 @@ def parse_fault(body: Any, fault_id: int) -> Fault:
     probability = body.get("probability", 1.0)
     if not isinstance(probability, int | float) or not 0 <= probability <= 1:
         raise FaultError("probability is a number from 0 to 1")
-    seconds = body.get("seconds")
-    if seconds is not None and (not isinstance(seconds, int | float) or seconds < 0):
-        raise FaultError("seconds is a number, 0 or more")
-    seed = body.get("seed", 0)
-    if not isinstance(seed, int):
-        raise FaultError("seed is a whole number")
-    for name in ("operation", "pod_id"):
-        if not isinstance(body.get(name), str | None):
-            raise FaultError(f"{name} is text")
+    check_details(body)
     return Fault(
         id=fault_id,
         kind=Kind(body["kind"]),
         operation=body.get("operation"),
         times=times,
         probability=float(probability),
-        seed=seed,
-        seconds=seconds,
+        seed=body.get("seed", 0),
+        seconds=body.get("seconds"),
         pod_id=body.get("pod_id"),
+        wire=body.get("wire"),
     )
+
+
+def check_details(body: dict[str, Any]) -> None:
+    """Check what a fault says beyond its kind and how often it strikes.
+
+    Raises:
+        FaultError: A value of the wrong type.
+    """
+    seconds = body.get("seconds")
+    if seconds is not None and (
+        not isinstance(seconds, int | float) or not 0 <= seconds <= LONGEST_SECONDS
+    ):
+        raise FaultError(f"seconds is a number from 0 to {LONGEST_SECONDS:g}")
+    if not isinstance(body.get("seed", 0), int):
+        raise FaultError("seed is a whole number")
+    for name in ("operation", "pod_id"):
+        if not isinstance(body.get(name), str | None):
+            raise FaultError(f"{name} is text")
+    if body.get("wire") not in {None, *WIRES}:
+        raise FaultError(f"wire is {' or '.join(WIRES)}")
 
 
 @dataclass
@@ -164,6 +213,12 @@ class FaultBook:
             return count
         return 1 if self._faults.pop(fault_id, None) else 0
 
+    def clear_kind(self, kind: Kind, wire: str) -> None:
+        """Remove what strikes all of a wire in one way."""
+        for fault in list(self._faults.values()):
+            if (fault.kind, fault.wire, fault.operation) == (kind, wire, None):
+                del self._faults[fault.id]
+
     def standing(self) -> list[dict[str, Any]]:
         """Return the faults that can still strike, with how often each did."""
         return [
@@ -172,16 +227,33 @@ class FaultBook:
         ]
 
     def take(self, kind: Kind, operations: Collection[str]) -> Fault | None:
-        """Return a fault of that kind that strikes one of these operations now."""
+        """Return a fault of that kind that strikes one of these operations now.
+
+        Args:
+            operations: All names of what is being done, the wire's among them.
+        """
+        if not self._faults:
+            return None
         for fault in list(self._faults.values()):
             if fault.kind is not kind:
                 continue
             if fault.operation is not None and fault.operation not in operations:
                 continue
+            if fault.wire is not None and fault.wire not in operations:
+                continue
             if self._dice[fault.id].random() >= fault.probability:
                 continue
             self._use_up(fault)
             return fault
+        return None
+
+    def take_whole(self, kind: Kind, wire: str) -> Fault | None:
+        """Return a fault of that kind that strikes all of a wire, whatever is asked."""
+        for fault in list(self._faults.values()):
+            is_whole = fault.operation is None and fault.probability >= 1
+            if fault.kind is kind and is_whole and fault.wire == wire:
+                self._use_up(fault)
+                return fault
         return None
 
     def _use_up(self, fault: Fault) -> None:

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from runpod_sim import runner_tarball
-from runpod_sim.admin import LOOPBACK_HOSTS, host_of
+from runpod_sim.admin_call import LOOPBACK_HOSTS, host_of
 from runpod_sim.forge import Forge
 from runpod_sim.forge_model import Deprecation, Job, RefusedError
 from runpod_sim.github_broker import read_json, text

@@ -32,12 +32,13 @@ from starlette.responses import Response
 from runpod_sim.gate import (
     JSON,
     Gate,
-    KeyRule,
+    KeyBook,
     blocked,
     find_key,
     is_blocked,
     render_json,
 )
+from runpod_sim.graphql_execution import QuickExecution
 from runpod_sim.graphql_operations import VERBS, Operations
 from runpod_sim.model import Account, DeclinedError
 from runpod_sim.service import NullResult, Service
@@ -46,6 +47,7 @@ from runpod_sim.service import NullResult, Service
 PUBLIC_FIELDS = frozenset(
     {"gpuTypes", "cpuTypes", "cpuFlavors", "dataCenters", "__typename", "__schema"}
 )
+WIRE = "graphql"
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -200,7 +202,7 @@ def find_fault(result: ExecutionResult) -> BaseException | None:
 class GraphQLFace:
     """Answers /graphql."""
 
-    def __init__(self, service: Service, keys: KeyRule, *, introspection: bool) -> None:
+    def __init__(self, service: Service, keys: KeyBook, *, introspection: bool) -> None:
         self._service = service
         self._keys = keys
         self._introspection = introspection
@@ -211,6 +213,9 @@ class GraphQLFace:
         """Answer one request."""
         if is_blocked(request):
             return blocked()
+        retired = self._gate.retired(WIRE)
+        if retired is not None:
+            return retired
         try:
             body = await self._parse_body(request)
             document = parse_document(
@@ -220,7 +225,7 @@ class GraphQLFace:
             account = self._authenticate(request, body, fields)
         except Refused as refused:
             return refused.response
-        names = {*fields, *(VERBS[field] for field in fields if field in VERBS)}
+        names = {WIRE, *fields, *(VERBS[field] for field in fields if field in VERBS)}
 
         async def perform() -> Response:
             return self._execute(document, body, account)
@@ -255,6 +260,8 @@ class GraphQLFace:
     ) -> Account | None:
         key = find_key(request, in_query=True)
         if key is not None and self._keys.accepts(key):
+            if not self._keys.may_use(key, WIRE):
+                raise Refused(error_answer(403, "Forbidden", {}, code="FORBIDDEN"))
             return self._service.open_account(key)
         is_public = set(fields) <= PUBLIC_FIELDS and not body.get("variables")
         if key is None and is_public:
@@ -270,6 +277,7 @@ class GraphQLFace:
             root_value=Operations(self._service, account),
             variable_values=body.get("variables"),
             operation_name=body.get("operationName"),
+            execution_context_class=QuickExecution,
         )
         fault = find_fault(result)
         if fault is not None:

@@ -4,23 +4,39 @@ Each method bears the field's name and takes its arguments; graphql-core calls t
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from runpod_sim.graphql_view import (
-    parse_instance,
+from runpod_sim.graphql_catalog import (
     render_cpu_flavor,
     render_data_center,
     render_gpu_type,
+)
+from runpod_sim.graphql_input import (
+    Input,
+    given_fields,
+    parse_env,
+    parse_instance,
+    parse_spec,
+    parse_template,
+    split_ports,
+)
+from runpod_sim.graphql_view import (
     render_network_volume,
     render_pod,
+    render_template,
     render_user,
 )
 from runpod_sim.model import Account, DeclinedError, Pod, PodSpec, Refusal
-from runpod_sim.refusals import NO_CAPACITY, POD_UNKNOWN, SOMETHING_WRONG
+from runpod_sim.refusals import (
+    NO_CAPACITY,
+    POD_UNKNOWN,
+    SOMETHING_WRONG,
+    TEMPLATE_UNKNOWN,
+)
 from runpod_sim.service import Service
+from runpod_sim.templates import apply_template, check_for_pods
 
 # The verb a fault may name instead of the field, the same for both wire faces.
 VERBS = {
@@ -42,55 +58,16 @@ VERBS = {
     "cpuFlavors": "catalog",
     "dataCenters": "catalog",
     "updateUserSettings": "account",
+    "createNetworkVolume": "storage",
+    "updateNetworkVolume": "storage",
+    "deleteNetworkVolume": "storage",
+    "podTemplates": "template",
+    "podTemplate": "template",
+    "saveTemplate": "template",
+    "deleteTemplate": "template",
 }
+WIRE = "graphql"
 UNAUTHENTICATED = Refusal("Unauthorized", "UNAUTHENTICATED", 401)
-
-Input = Mapping[str, Any]
-
-
-def split_ports(text: str | None) -> tuple[str, ...]:
-    """Return the entries of a ports string such as `8888/http,22/tcp`."""
-    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
-
-
-def parse_env(rows: list[Mapping[str, str]] | None) -> tuple[tuple[str, str], ...]:
-    """Return environment variables given as key and value rows."""
-    return tuple((row["key"], row["value"]) for row in rows or ())
-
-
-def parse_spec(given: Input) -> PodSpec:
-    """Return what a deploy asks for.
-
-    Raises:
-        DeclinedError: There is neither an image nor a template.
-    """
-    if not given.get("imageName") and not given.get("templateId"):
-        raise DeclinedError(SOMETHING_WRONG)
-    center = given.get("dataCenterId")
-    types = given.get("gpuTypeIdList") or [given.get("gpuTypeId")]
-    return PodSpec(
-        name=given.get("name") or "",
-        image=given.get("imageName") or "runpod/base:0.0.0",
-        gpu_type_ids=tuple(item for item in types if item),
-        gpu_count=given.get("gpuCount") or 1,
-        cloud_type=given.get("cloudType") or "ALL",
-        docker_args=given.get("dockerArgs") or "",
-        env=parse_env(given.get("env")),
-        ports=split_ports(given.get("ports")),
-        container_disk_gb=given.get("containerDiskInGb") or 10,
-        volume_gb=given.get("volumeInGb") or 0,
-        volume_mount_path=given.get("volumeMountPath") or "/workspace",
-        network_volume_id=given.get("networkVolumeId"),
-        data_center_ids=(center,) if center else (),
-        country_code=given.get("countryCode"),
-        support_public_ip=bool(given.get("supportPublicIp")),
-        start_ssh=bool(given.get("startSsh")),
-        start_jupyter=bool(given.get("startJupyter")),
-        template_id=given.get("templateId"),
-        minimum_memory_gb=given.get("minMemoryInGb") or 0,
-        minimum_vcpu_count=given.get("minVcpuCount") or 0,
-        cuda_versions=tuple(given.get("allowedCudaVersions") or ()),
-    )
 
 
 class Operations:
@@ -168,7 +145,7 @@ class Operations:
         """Return the families of CPU pods."""
         wanted = (input or {}).get("id")
         return [
-            render_cpu_flavor(flavor)
+            render_cpu_flavor(self._service, flavor)
             for flavor in self._service.world.catalog.cpu_flavors
             if wanted in {None, flavor.id}
         ]
@@ -189,7 +166,7 @@ class Operations:
         input: Input | None = None,  # noqa: A002 - the API's name
     ) -> dict[str, Any]:
         """Rent a pod on demand."""
-        return self._deploy(info, parse_spec(input or {}))
+        return self._deploy(info, parse_spec(input or {}), input or {})
 
     def podRentInterruptable(  # noqa: N802 - the API's name
         self,
@@ -199,7 +176,8 @@ class Operations:
     ) -> dict[str, Any]:
         """Rent a spot pod."""
         bid = Decimal(repr(input.get("bidPerGpu") or 0.0))
-        return self._deploy(info, replace(parse_spec(input), bid_usd_per_hour=bid))
+        spec = replace(parse_spec(input), bid_usd_per_hour=bid)
+        return self._deploy(info, spec, input)
 
     def deployCpuPod(self, info: Any, *, input: Input) -> dict[str, Any]:  # noqa: A002, N802 - the API's names
         """Rent a CPU pod."""
@@ -215,10 +193,14 @@ class Operations:
             vcpu_count=vcpu,
             memory_gb=memory_gb,
         )
-        return self._deploy(info, spec)
+        return self._deploy(info, spec, input)
 
-    def _deploy(self, info: Any, spec: PodSpec) -> dict[str, Any]:
-        names = ("deploy", info.field_name)
+    def _deploy(self, info: Any, spec: PodSpec, given: Input) -> dict[str, Any]:
+        if spec.template_id is not None:
+            templates = self._service.world.templates
+            found = templates.get(self._account.id, spec.template_id)
+            spec = apply_template(check_for_pods(found), spec, given_fields(given))
+        names = (WIRE, "deploy", info.field_name)
         return self._render(self._service.deploy(self._account, spec, names))
 
     def podResume(self, info: Any, *, input: Input) -> dict[str, Any]:  # noqa: A002, N802 - the API's names
@@ -226,7 +208,7 @@ class Operations:
         pod = self._service.resume(
             self._account,
             input["podId"],
-            ("resume", info.field_name),
+            (WIRE, "resume", info.field_name),
             gpu_count=input.get("gpuCount"),
         )
         return self._render(pod)
@@ -237,7 +219,7 @@ class Operations:
         pod = self._service.resume(
             self._account,
             input["podId"],
-            ("resume", info.field_name),
+            (WIRE, "resume", info.field_name),
             gpu_count=input["gpuCount"],
             bid_usd_per_hour=Decimal(repr(bid)) if math.isfinite(bid) else Decimal(0),
         )
@@ -246,7 +228,10 @@ class Operations:
     def podResumeZeroGpu(self, info: Any, *, input: Input) -> dict[str, Any]:  # noqa: A002, N802 - the API's names
         """Start a stopped pod with CPUs alone."""
         pod = self._service.resume(
-            self._account, input["podId"], ("resume", info.field_name), zero_gpu=True
+            self._account,
+            input["podId"],
+            (WIRE, "resume", info.field_name),
+            zero_gpu=True,
         )
         return self._render(pod)
 
@@ -261,7 +246,7 @@ class Operations:
     def podReset(self, info: Any, *, input: Input) -> dict[str, Any]:  # noqa: A002, N802 - the API's names
         """Restart a pod's container."""
         pod = self._service.restart(
-            self._account, input["podId"], ("restart", info.field_name)
+            self._account, input["podId"], (WIRE, "restart", info.field_name)
         )
         return self._render(pod)
 
@@ -282,7 +267,7 @@ class Operations:
             volume_mount_path=input.get("volumeMountPath") or old.volume_mount_path,
         )
         edited = self._service.edit(
-            self._account, pod.id, spec, ("edit", info.field_name)
+            self._account, pod.id, spec, (WIRE, "edit", info.field_name)
         )
         return self._render(edited)
 
@@ -305,6 +290,8 @@ class Operations:
             world.set_pub_key(self._account.id, input["pubKey"])
         return render_user(self._service, self._account, self._now)
 
+    # Storage and templates --------------------------------------------------------
+
     def createNetworkVolume(  # noqa: N802 - the API's name
         self,
         _info: Any,
@@ -320,7 +307,74 @@ class Operations:
         )
         return render_network_volume(self._service, volume)
 
+    def updateNetworkVolume(  # noqa: N802 - the API's name
+        self,
+        _info: Any,
+        *,
+        input: Input,  # noqa: A002 - the API's name
+    ) -> dict[str, Any]:
+        """Rename a network volume, or let it grow."""
+        volume = self._service.change_network_volume(
+            self._account, input["id"], input.get("name"), input.get("size")
+        )
+        return render_network_volume(self._service, volume)
+
     def deleteNetworkVolume(self, _info: Any, *, input: Input) -> None:  # noqa: A002, N802 - the API's names
         """Delete a network volume."""
+        self._service.delete_network_volume(self._account, input["id"])
+
+    def podTemplates(  # noqa: N802 - the API's name
+        self,
+        _info: Any,
+        *,
+        input: Input | None = None,  # noqa: A002 - the API's name
+    ) -> list[dict[str, Any]]:
+        """Return the templates one can use, RunPod's and one's own."""
+        wanted = input or {}
+        templates = self._service.world.templates
+        readable = {t.id: t for t in templates.public()}
+        readable |= {t.id: t for t in templates.of(self._account.id)}
+        return [
+            shown
+            for template in readable.values()
+            if all(
+                (shown := render_template(template))[name] == value
+                for name, value in wanted.items()
+                if value is not None
+            )
+        ]
+
+    def podTemplate(self, _info: Any, *, id: str) -> dict[str, Any] | None:  # noqa: A002, N802 - the API's names
+        """Return a template, None when there is none."""
+        try:
+            template = self._service.world.templates.get(self._account.id, id)
+        except DeclinedError:
+            return None
+        return render_template(template)
+
+    def saveTemplate(  # noqa: N802 - the API's name
+        self,
+        _info: Any,
+        *,
+        input: Input | None = None,  # noqa: A002 - the API's name
+    ) -> dict[str, Any]:
+        """Make a template, or change the one of the given id."""
+        if input is None:
+            raise DeclinedError(SOMETHING_WRONG)
+        templates = self._service.world.templates
+        if input.get("id"):
+            templates.get_own(self._account.id, input["id"])
+        return render_template(templates.save(parse_template(input, self._account.id)))
+
+    def deleteTemplate(  # noqa: N802 - the API's name
+        self,
+        _info: Any,
+        *,
+        templateName: str | None = None,  # noqa: N803 - the API's name
+    ) -> None:
+        """Delete one's template of that name."""
         world = self._service.world
-        world.delete_network_volume(self._account.id, input["id"], self._service.now())
+        template = world.templates.find_by_name(self._account.id, templateName or "")
+        if template is None:
+            raise DeclinedError(TEMPLATE_UNKNOWN)
+        world.delete_template(template)

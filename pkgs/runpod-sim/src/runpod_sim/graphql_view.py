@@ -1,4 +1,4 @@
-"""The world's values as GraphQL objects: what each field of a pod or GPU type shows.
+"""The world's values as GraphQL objects: what each field of a pod or account shows.
 
 It only reads. Money stays Decimal until it is written out.
 """
@@ -9,23 +9,23 @@ from decimal import Decimal
 from typing import Any
 
 from runpod_sim import billing
-from runpod_sim.catalog import CpuFlavor, DataCenter, GpuType
+from runpod_sim.graphql_catalog import (
+    render_cpu_flavor,
+    render_data_center,
+    render_gpu_type,
+)
 from runpod_sim.model import (
     Account,
-    DeclinedError,
-    Machine,
     NetworkVolume,
     Pod,
-    Refusal,
     Runtime,
+    Template,
 )
+from runpod_sim.runtime import has_public_ip
 from runpod_sim.service import Service
-from runpod_sim.stock import stock_status
 
-CLOUDS = ("SECURE", "COMMUNITY")
 CARRIER_GRADE_IP = "100.65.0.1"
 PUBLIC_IP = "127.0.0.1"
-MAX_GPUS = 8
 
 
 def rfc3339(instant: datetime | None) -> str | None:
@@ -41,14 +41,7 @@ def render_pod(service: Service, pod: Pod, now: datetime) -> dict[str, Any]:
     """Return a pod as GraphQL shows it."""
     spec = pod.spec
     world = service.world
-    volume = next(
-        (
-            v
-            for v in world.network_volumes_of(pod.account_id)
-            if v.id == spec.network_volume_id
-        ),
-        None,
-    )
+    volume = world.volumes.find(pod.account_id, spec.network_volume_id)
     flavor = world.catalog.find_cpu_flavor(spec.cpu_flavor_id or "")
     return {
         "id": pod.id,
@@ -69,7 +62,7 @@ def render_pod(service: Service, pod: Pod, now: datetime) -> dict[str, Any]:
         "env": [f"{name}={value}" for name, value in spec.env],
         "gpuCount": pod.gpu_count,
         "gpuPowerLimitPercent": 100,
-        "gpus": [{"id": gpu, "podId": pod.id} for gpu in gpu_ids(pod)],
+        "gpus": lambda _info: [{"id": gpu, "podId": pod.id} for gpu in gpu_ids(pod)],
         "imageName": spec.image,
         "locked": pod.locked,
         "machineId": pod.machine_id,
@@ -87,7 +80,7 @@ def render_pod(service: Service, pod: Pod, now: datetime) -> dict[str, Any]:
         "volumeInGb": spec.volume_gb,
         "volumeMountPath": spec.volume_mount_path,
         "cpuFlavorId": spec.cpu_flavor_id,
-        "cpuFlavor": render_cpu_flavor(flavor) if flavor else None,
+        "cpuFlavor": render_cpu_flavor(service, flavor) if flavor else None,
         "networkVolumeId": spec.network_volume_id,
         "networkVolume": render_network_volume(service, volume) if volume else None,
         "runtime": lambda _info: render_runtime(service, pod, now),
@@ -115,7 +108,7 @@ def gpu_ids(pod: Pod) -> list[str]:
 
 def render_runtime(service: Service, pod: Pod, now: datetime) -> dict[str, Any] | None:
     """Return the pod's runtime as GraphQL shows it, null where there is none."""
-    runtime, uptime_seconds = service.runtime_of(pod, now)
+    runtime, uptime_seconds = service.runtime_of(pod, now, "graphql")
     if runtime is None:
         return None
     return {
@@ -133,8 +126,7 @@ def render_ports(pod: Pod, runtime: Runtime) -> list[dict[str, Any]] | None:
     """Return the mapped ports; null until the host has mapped them."""
     if runtime.public_ports is None:
         return None
-    # rule SIM-PORT-3
-    is_public = pod.cloud_type == "SECURE" or pod.spec.support_public_ip
+    is_public = has_public_ip(pod)
     tcp = [
         {
             "ip": PUBLIC_IP if is_public else CARRIER_GRADE_IP,
@@ -175,183 +167,13 @@ def render_machine(service: Service, pod: Pod) -> dict[str, Any]:
         "gpuType": render_gpu_type(service, gpu_type) if gpu_type else None,
         "podHostId": pod.host_id,
         "secureCloud": machine.cloud_type == "SECURE",
-        "supportPublicIp": machine.cloud_type == "SECURE" or pod.spec.support_public_ip,
+        "supportPublicIp": has_public_ip(pod),
         "minPodGpuCount": 1,
         "dataCenterId": machine.data_center_id,
         "cpuCount": pod.vcpu_count,
         "vcpuTotal": pod.vcpu_count,
         "memoryTotal": pod.memory_gb,
     }
-
-
-def render_gpu_type(service: Service, gpu_type: GpuType) -> dict[str, Any]:
-    """Return a GPU type with its list prices."""
-    secure = gpu_type.secure_usd_per_hour
-    community = gpu_type.community_usd_per_hour
-    return {
-        "id": gpu_type.id,
-        "displayName": gpu_type.display_name,
-        "manufacturer": "unknown" if gpu_type.id == "unknown" else "Nvidia",
-        "memoryInGb": gpu_type.memory_gb,
-        "cudaCores": 0,
-        "secureCloud": secure is not None,
-        "communityCloud": community is not None,
-        "securePrice": secure,
-        "communityPrice": community,
-        "secureSpotPrice": gpu_type.minimum_bid_usd_per_hour("SECURE"),
-        "communitySpotPrice": gpu_type.minimum_bid_usd_per_hour("COMMUNITY"),
-        "maxGpuCount": MAX_GPUS,
-        "maxGpuCountSecureCloud": MAX_GPUS if secure else 0,
-        "maxGpuCountCommunityCloud": MAX_GPUS if community else 0,
-        "lowestPrice": lambda _info, **given: lowest_price(
-            service, gpu_type, given.get("input")
-        ),
-    }
-
-
-def lowest_price(
-    service: Service, gpu_type: GpuType, given: dict[str, Any] | None
-) -> dict[str, Any]:
-    """Return the cheapest offer of a GPU type that meets the input."""
-    wanted = given or {"gpuCount": 1}
-    count = wanted.get("gpuCount") or 1
-    secure = wanted.get("secureCloud")
-    clouds = CLOUDS if secure is None else (("SECURE",) if secure else ("COMMUNITY",))
-    stock = service.world.stock
-    used = service.world.used_gpus()
-    center = wanted.get("dataCenterId")
-    offers = stock.offers(
-        gpu_type.id,
-        cloud_types=clouds,
-        data_center_ids=(center,) if center else (),
-        country_code=wanted.get("countryCode"),
-        cuda_versions=wanted.get("allowedCudaVersions") or (),
-    )
-    free = {machine.id: stock.free_gpus(machine.id, used) for machine in offers}
-    fitting = [machine for machine in offers if free[machine.id] >= count]
-    most = max((free[machine.id] for machine in fitting), default=0)
-    return {
-        "gpuName": gpu_type.display_name,
-        "gpuTypeId": gpu_type.id,
-        "uninterruptablePrice": _cheapest(gpu_type, offers, spot=False),
-        "minimumBidPrice": _cheapest(gpu_type, offers, spot=True),
-        "minMemory": gpu_type.host_memory_gb_per_gpu * count if offers else None,
-        "minVcpu": gpu_type.vcpu_per_gpu * count if offers else None,
-        "stockStatus": stock_status(sum(free[m.id] for m in fitting)),
-        "totalCount": sum(machine.gpu_count for machine in offers),
-        "rentedCount": sum(m.gpu_count - free[m.id] for m in offers),
-        "countryCode": wanted.get("countryCode"),
-        "supportPublicIp": wanted.get("supportPublicIp"),
-        "maxGpuCount": MAX_GPUS if offers else 0,
-        "maxUnreservedGpuCount": most,
-        "availableGpuCounts": [n for n in (1, 2, 4, 8) if n <= most],
-    }
-
-
-def _cheapest(
-    gpu_type: GpuType, offers: list[Machine], *, spot: bool
-) -> Decimal | None:
-    prices = []
-    for cloud in {machine.cloud_type for machine in offers}:
-        price = (
-            gpu_type.minimum_bid_usd_per_hour(cloud)
-            if spot
-            else gpu_type.usd_per_hour(cloud)
-        )
-        if price is not None:
-            prices.append(price)
-    return min(prices, default=None)
-
-
-def render_data_center(service: Service, center: DataCenter) -> dict[str, Any]:
-    """Return a data center with the GPU types it has."""
-    return {
-        "id": center.id,
-        "name": center.name,
-        "location": center.location,
-        "region": center.region,
-        "listed": True,
-        "storageSupport": True,
-        "globalNetwork": True,
-        "s3apiEnabled": False,
-        "compliance": [],
-        "gpuAvailability": lambda _info, **given: gpu_availability(
-            service, center, given.get("input") or {}
-        ),
-    }
-
-
-def gpu_availability(
-    service: Service, center: DataCenter, wanted: dict[str, Any]
-) -> list[dict[str, Any]]:
-    """Return each GPU type with its stock in one data center."""
-    found = []
-    for gpu_type in service.world.catalog.gpu_types:
-        offer = lowest_price(
-            service,
-            gpu_type,
-            {
-                "gpuCount": wanted.get("gpuCount") or 1,
-                "secureCloud": wanted.get("secureCloud"),
-                "dataCenterId": center.id,
-            },
-        )
-        if offer["totalCount"]:
-            found.append(
-                {
-                    "id": gpu_type.id,
-                    "gpuTypeId": gpu_type.id,
-                    "gpuType": render_gpu_type(service, gpu_type),
-                    "displayName": gpu_type.display_name,
-                    "gpuTypeDisplayName": gpu_type.display_name,
-                    "available": offer["stockStatus"] is not None,
-                    "stockStatus": offer["stockStatus"],
-                }
-            )
-    return found
-
-
-def render_cpu_flavor(flavor: CpuFlavor) -> dict[str, Any]:
-    """Return a family of CPU pods."""
-
-    def specifics(_info: Any, **given: Any) -> dict[str, Any]:
-        instance = (given.get("input") or {}).get("instanceId") or f"{flavor.id}-2-4"
-        try:
-            vcpu = parse_instance(instance)[1]
-        except DeclinedError:
-            vcpu = flavor.min_vcpu
-        return {
-            "stockStatus": "High",
-            "securePrice": flavor.usd_per_vcpu_hour * vcpu,
-            "slsPrice": flavor.usd_per_vcpu_hour * vcpu,
-        }
-
-    return {
-        "id": flavor.id,
-        "groupId": flavor.group_id,
-        "groupName": flavor.group_name,
-        "displayName": flavor.display_name,
-        "minVcpu": flavor.min_vcpu,
-        "maxVcpu": flavor.max_vcpu,
-        "vcpuBurstable": False,
-        "ramMultiplier": flavor.ram_gb_per_vcpu,
-        "diskLimitPerVcpu": 10,
-        "specifics": specifics,
-    }
-
-
-def parse_instance(instance_id: str) -> tuple[str, int, int]:
-    """Return flavor, vCPUs and GB of a CPU instance id such as cpu3c-2-4.
-
-    Raises:
-        DeclinedError: It is not of that form.
-    """
-    flavor, _, rest = instance_id.partition("-")
-    vcpu, _, memory = rest.partition("-")
-    if not (flavor and vcpu.isdigit() and memory.isdigit()):
-        message = f"{instance_id} is no CPU instance"
-        raise DeclinedError(Refusal(message, "BAD_USER_INPUT", 400))
-    return flavor, int(vcpu), int(memory)
 
 
 def render_network_volume(service: Service, volume: NetworkVolume) -> dict[str, Any]:
@@ -366,13 +188,41 @@ def render_network_volume(service: Service, volume: NetworkVolume) -> dict[str, 
     }
 
 
+def render_template(template: Template) -> dict[str, Any]:
+    """Return a template."""
+    return {
+        "id": template.id,
+        "name": template.name,
+        "imageName": template.image,
+        "dockerArgs": template.docker_args,
+        "containerDiskInGb": template.container_disk_gb,
+        "containerRegistryAuthId": template.registry_id,
+        "volumeInGb": template.volume_gb,
+        "volumeMountPath": template.volume_mount_path,
+        "ports": ",".join(template.ports) or None,
+        "env": [{"key": key, "value": value} for key, value in template.env],
+        "isPublic": template.is_public,
+        "isRunpod": template.account_id is None and template.source == "official",
+        "isServerless": template.is_serverless,
+        "category": template.category,
+        "startSsh": template.start_ssh,
+        "startJupyter": template.start_jupyter,
+        "readme": template.readme,
+        "userId": template.account_id,
+        "advancedStart": False,
+        "earned": 0,
+        "runtimeInMin": 0,
+    }
+
+
 def render_user(service: Service, account: Account, now: datetime) -> dict[str, Any]:
     """Return the account behind the key."""
     world = service.world
     account = world.get_account(account.id)
     pods = world.pods_of(account.id)
     storage = sum(billing.storage_usd_per_hour(pod) for pod in pods)
-    volumes = world.network_volumes_of(account.id)
+    volumes = world.volumes.of(account.id)
+    templates = world.templates.of(account.id)
     network = sum(billing.network_volume_usd_per_hour(v) for v in volumes)
     compute = sum(billing.compute_usd_per_hour(pod) for pod in pods)
     balance = billing.as_decimal(account.balance_exact_usd)
@@ -413,4 +263,5 @@ def render_user(service: Service, account: Account, now: datetime) -> dict[str, 
         "notifyOther": False,
         "isTeam": False,
         "networkVolumes": [render_network_volume(service, v) for v in volumes],
+        "podTemplates": [render_template(template) for template in templates],
     }

@@ -15,7 +15,7 @@ from typing import Protocol
 import structlog
 
 from runpod_sim.asyncssh_server import AsyncSSHServer, generate_host_key
-from runpod_sim.model import BootMachine, Effect, Pod, StopMachine
+from runpod_sim.model import BootMachine, Effect, Mishap, Pod, StopMachine
 from runpod_sim.openssh import OpenSSH, OpenSSHUnusableError, find_openssh
 from runpod_sim.openssh_server import OpenSSHServer, ServerStartError
 from runpod_sim.pod_directory import SSH_PORT, PodDirectory, pod_environment
@@ -116,7 +116,17 @@ class Machines:
 
     def directory(self, pod_id: str) -> PodDirectory:
         """Return where a pod's files lie."""
-        return PodDirectory(self.state_dir / "pods" / pod_id)
+        shared = self._world.get_pod(pod_id).spec.network_volume_id
+        return PodDirectory(
+            self.state_dir / "pods" / pod_id, self._volume(shared) if shared else None
+        )
+
+    def _volume(self, volume_id: str) -> Path:
+        return self.state_dir / "volumes" / volume_id
+
+    def delete_volume(self, volume_id: str) -> None:
+        """Remove a network volume's data."""
+        shutil.rmtree(self._volume(volume_id), ignore_errors=True)
 
     def perform(self, effects: Iterable[Effect]) -> None:
         """Queue effects; those on one pod run one after the other."""
@@ -194,8 +204,10 @@ class Machines:
         host_key = generate_host_key(f"root@{pod.id}")
         directory.write_access(pod, env, host_key.private_text, bash)
         has_keys = bool(directory.authorized_keys.read_text())
+        # rule SIM-HALF-7, rule SIM-HALF-8
+        is_broken = pod.boot.mishap in {Mishap.CRASH_LOOP, Mishap.SSHD_NEVER}
         # rule SIM-SSH-3
-        if SSH_PORT not in ports or not has_keys:
+        if SSH_PORT not in ports or not has_keys or is_broken:
             supervised = await Supervised.start(
                 ["sleep", "infinity"],
                 env=env,

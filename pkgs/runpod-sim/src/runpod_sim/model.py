@@ -26,7 +26,22 @@ class LiveStatus(StrEnum):
     STARTING = "STARTING"
     RUNNING = "RUNNING"
     EXITED = "EXITED"
+    ERROR = "ERROR"
     TERMINATED = "TERMINATED"
+
+
+class Mishap(StrEnum):
+    """What is wrong with one start of a pod, from its beginning to its end."""
+
+    IMAGE_NOT_FOUND = "image_not_found"
+    IMAGE_AUTH = "image_auth"
+    IMAGE_PULL_ERROR = "image_pull_error"
+    CUDA_MISMATCH = "cuda_mismatch"
+    PROVISIONING_FOREVER = "provisioning_forever"
+    HOST_SILENT = "host_silent"
+    CRASH_LOOP = "crash_loop"
+    SSHD_NEVER = "sshd_never"
+    NO_PUBLIC_IP = "no_public_ip"
 
 
 @dataclass(frozen=True)
@@ -86,6 +101,7 @@ class PodSpec:
     minimum_memory_gb: int = 0
     minimum_vcpu_count: int = 0
     cuda_versions: tuple[str, ...] = ()
+    minimum_cuda_version: str | None = None
     bid_usd_per_hour: Decimal | None = None
 
 
@@ -95,10 +111,14 @@ class BootPlan:
 
     Args:
         ports_seconds: From the runtime's appearance to the ports'; None for never.
+        mishap_seconds: Until RunPod gives up, the host speaks again or the container
+            crashes, whichever the mishap has.
     """
 
     pull_seconds: float
     ports_seconds: float | None
+    mishap: Mishap | None = None
+    mishap_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -120,6 +140,7 @@ class Pod:
         public_ports: Private to public port of this start, empty until the machine
             has come up.
         stopped_at: When the latest run ended; None while it runs.
+        has_failed: RunPod ended the latest run because its container cannot start.
     """
 
     id: str
@@ -146,6 +167,7 @@ class Pod:
     stopped_at: datetime | None = None
     terminated_at: datetime | None = None
     locked: bool = False
+    has_failed: bool = False
 
     @property
     def is_spot(self) -> bool:
@@ -178,13 +200,45 @@ class Runtime:
 
 @dataclass(frozen=True)
 class NetworkVolume:
-    """Storage that outlives pods."""
+    """Storage that outlives pods; `tier` is STANDARD or HIGH_PERFORMANCE."""
 
     id: str
     account_id: str
     name: str
     size_gb: int
     data_center_id: str
+    tier: str = "STANDARD"
+
+
+@dataclass(frozen=True)
+class Template:
+    """A container's settings under a name.
+
+    Args:
+        account_id: Its owner; None for those of RunPod's own catalog.
+        source: official, verified or community, for what the catalog lists.
+        category: CPU, NVIDIA or AMD.
+    """
+
+    id: str
+    account_id: str | None
+    name: str
+    image: str
+    docker_args: str = ""
+    container_disk_gb: int = 20
+    volume_gb: int = 0
+    volume_mount_path: str = ""
+    ports: tuple[str, ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
+    registry_id: str | None = None
+    is_serverless: bool = False
+    is_public: bool = False
+    category: str = "NVIDIA"
+    start_ssh: bool = True
+    start_jupyter: bool = True
+    cuda_versions: tuple[str, ...] = ()
+    readme: str = ""
+    source: str = "community"
 
 
 @dataclass(frozen=True)
@@ -214,7 +268,7 @@ class Account:
 
 @dataclass(frozen=True)
 class Machine:
-    """One host. `taken_gpus` are in use by other customers."""
+    """One host. `taken_gpus` are in use by other customers; a lost one is off."""
 
     id: str
     gpu_type_id: str | None
@@ -223,6 +277,7 @@ class Machine:
     gpu_count: int
     cuda_version: str | None
     taken_gpus: int = 0
+    is_lost: bool = False
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
     <state>/pods/<pod id>/home        the container disk, wiped at every stop
     <state>/pods/<pod id>/tmp         its /tmp, wiped too
     <state>/pods/<pod id>/workspace   the volume, deleted with the pod
+    <state>/volumes/<volume id>       a network volume, which outlives its pods
     <state>/pods/<pod id>/etc         host key, authorized keys, sshd's files
 
 It starts nothing and knows no API.
@@ -24,9 +25,10 @@ SSH_PORT = 22
 
 @dataclass(frozen=True)
 class PodDirectory:
-    """Where one pod's files lie."""
+    """Where one pod's files lie; `shared` is its network volume, if it has one."""
 
     root: Path
+    shared: Path | None = None
 
     @property
     def home(self) -> Path:
@@ -36,7 +38,7 @@ class PodDirectory:
     @property
     def workspace(self) -> Path:
         """Return the volume."""
-        return self.root / "workspace"
+        return self.shared or self.root / "workspace"
 
     @property
     def temporary(self) -> Path:

@@ -46,6 +46,21 @@ LOCKED = Refusal("This pod is locked and cannot be stopped or reset.", "RUNPOD",
 # rule SIM-POD-14
 NOT_RUNNING = Refusal("This pod is not running.", "RUNPOD", 409)
 
+# rule SIM-VOL-4
+VOLUME_UNKNOWN = Refusal("network volume not found", "NOT_FOUND", 404)
+VOLUME_IN_USE = Refusal("network volume is in use", "RUNPOD", 409)
+VOLUME_SHRINKS = Refusal("a network volume cannot shrink", "BAD_USER_INPUT", 400)
+# rule SIM-TPL-4
+TEMPLATE_UNKNOWN = Refusal("template not found", "NOT_FOUND", 404)
+TEMPLATE_NAME_TAKEN = Refusal("Template name must be unique", "BAD_USER_INPUT", 400)
+TEMPLATE_IN_USE = Refusal("template is in use", "RUNPOD", 400)
+TEMPLATE_SERVERLESS = Refusal("template is for serverless", "BAD_USER_INPUT", 422)
+
+
+def bad_volume(reason: str) -> Refusal:
+    """Return the refusal of a network volume nobody can make."""
+    return Refusal(f"network volume refused: {reason}", "BAD_USER_INPUT", 400)
+
 
 def over_spend_limit(limit_usd_per_hour: int) -> Refusal:
     """Return the refusal of a pod that would exceed the hourly limit."""

@@ -7,126 +7,60 @@ RFC 9457. It decides nothing about pods.
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, replace
 from datetime import datetime
-from http import HTTPStatus
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from runpod_sim.gate import (
-    JSON,
-    Gate,
-    KeyRule,
-    blocked,
-    find_key,
-    is_blocked,
-    render_json,
-)
-from runpod_sim.model import Account, DeclinedError, LogLine, Pod
-from runpod_sim.quota import Quota
-from runpod_sim.rest_body import (
-    Problem,
-    check,
-    parse_create,
-    parse_json,
-    parse_update,
-)
-from runpod_sim.rest_view import (
-    ACTIONS,
-    render_cpu_flavor,
-    render_data_center,
-    render_gpu_type,
-    render_pod,
-)
+from runpod_sim.gate import Gate, KeyBook, blocked, find_key, is_blocked
+from runpod_sim.model import DeclinedError, LogLine, Pod, Template
+from runpod_sim.quota import Quota, Verdict
+from runpod_sim.rest_billing import RestBilling
+from runpod_sim.rest_body import Problem, check, parse_create, parse_update
+from runpod_sim.rest_call import Call, Handler, Row, answer_json, problem_answer
+from runpod_sim.rest_catalog import RestCatalog
+from runpod_sim.rest_storage import RestStorage
+from runpod_sim.rest_view import ACTIONS, render_pod
 from runpod_sim.runtime import live_status
 from runpod_sim.service import NullResult, Service
 
-PROBLEM = "application/problem+json"
+WIRE = "rest"
 LOG_POLL_SECONDS = 0.1
 LOG_TAIL = 100
 LOG_TAIL_MOST = 5000
 
 
-@dataclass(frozen=True)
-class Call:
-    """One request on behalf of one account."""
-
-    request: Request
-    account: Account
-    names: tuple[str, ...]
-
-    @property
-    def pod_id(self) -> str:
-        """Return the pod the path names."""
-        return str(self.request.path_params["id"])
-
-    def listed(self, name: str) -> set[str]:
-        """Return the entries of a comma separated query parameter."""
-        text = self.request.query_params.get(name, "")
-        return {part for part in text.split(",") if part}
-
-
-Handler = Callable[[Call], Awaitable[Response]]
-
-
-def answer_json(value: Any, status: int = 200) -> Response:
-    """Return an answer in JSON."""
-    return Response(render_json(value), status, media_type=JSON)
-
-
-def problem_answer(
-    status: int, detail: str, headers: dict[str, str], errors: tuple[str, ...] = ()
-) -> Response:
-    """Return a refusal in the form of RFC 9457."""
-    body: dict[str, Any] = {
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": detail,
-    }
-    if errors:
-        body["errors"] = list(errors)
-    return Response(render_json(body), status, headers, PROBLEM)
-
-
 class RestFace:
     """Answers everything below /v2."""
 
-    def __init__(self, service: Service, keys: KeyRule) -> None:
+    def __init__(self, service: Service, keys: KeyBook, quota: Quota) -> None:
         self._service = service
         self._keys = keys
-        self._quota = Quota()
+        self._quota = quota
         self._gate = Gate(service.faults, problem_answer)
 
     def routes(self) -> list[BaseRoute]:
         """Return the routes to mount at the server's root."""
-        # Path, then method, operation id, the verb a fault may name, handler.
-        table: tuple[tuple[str, str, str, str, Handler], ...] = (
-            ("/v2/pods", "GET", "listPods", "list", self.list_pods),
-            ("/v2/pods", "POST", "createPod", "deploy", self.create_pod),
-            ("/v2/pods/{id}", "GET", "getPod", "get", self.get_pod),
-            ("/v2/pods/{id}", "PATCH", "updatePod", "edit", self.update_pod),
-            ("/v2/pods/{id}", "DELETE", "deletePod", "terminate", self.delete_pod),
-            ("/v2/pods/{id}/logs", "GET", "getPodLogs", "logs", self.follow_log),
-            ("/v2/pods/{id}/action", "POST", "podAction", "", self.act),
-            ("/v2/account/ssh-keys", "GET", "getSshKeys", "account", self.get_keys),
-            ("/v2/account/ssh-keys", "PUT", "updateSshKeys", "account", self.put_keys),
-            ("/v2/catalog/gpus", "GET", "listGpuTypes", "catalog", self.list_gpus),
-            ("/v2/catalog/gpus/{id:path}", "GET", "getGpuType", "catalog", self.gpu),
-            ("/v2/catalog/cpus", "GET", "listCpuTypes", "catalog", self.list_cpus),
-            (
-                "/v2/catalog/datacenters",
-                "GET",
-                "listDataCenters",
-                "catalog",
-                self.list_data_centers,
-            ),
+        pods, pod = "/v2/pods", "/v2/pods/{id}"
+        keys, verb = "/v2/account/ssh-keys", "account"
+        own: tuple[Row, ...] = (
+            (pods, "GET", "listPods", "list", self.list_pods),
+            (pods, "POST", "createPod", "deploy", self.create_pod),
+            (pod, "GET", "getPod", "get", self.get_pod),
+            (pod, "PATCH", "updatePod", "edit", self.update_pod),
+            (pod, "DELETE", "deletePod", "terminate", self.delete_pod),
+            (f"{pod}/logs", "GET", "getPodLogs", "logs", self.follow_log),
+            (f"{pod}/action", "POST", "podAction", "", self.act),
+            (keys, "GET", "getSshKeys", verb, self.get_keys),
+            (keys, "PUT", "updateSshKeys", verb, self.put_keys),
         )
+        others = (RestCatalog, RestStorage, RestBilling)
+        rows = (*own, *(row for part in others for row in part(self._service).rows()))
         served: list[BaseRoute] = [
             Route(path, self._endpoint(handler, (name, verb)), methods=[method])
-            for path, method, name, verb, handler in table
+            for path, method, name, verb, handler in rows
         ]
         return [*served, Route("/v2/{rest:path}", self._unknown)]
 
@@ -137,27 +71,44 @@ class RestFace:
         self, handler: Handler, names: tuple[str, ...]
     ) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
-            if is_blocked(request):
-                return blocked()
-            key = find_key(request, in_query=False)
-            if key is None:
-                return problem_answer(401, "missing bearer token", {})
-            if not self._keys.accepts(key):
-                return problem_answer(401, "invalid API key", {})
+            turned_away = self._turn_away(request)
+            if turned_away is not None:
+                return turned_away
+            key = find_key(request, in_query=False) or ""
+            verdict = self._quota.count(key, self._service.clock.now())
+            if verdict.exceeded is not None:
+                return over_quota(verdict)
             account = self._service.open_account(key)
             body = await request.body()
-            call = Call(request, account, (*names, *self._verb(names, body)))
+            call = Call(request, account, (WIRE, *names, *self._verb(names, body)))
             response = await self._gate.pass_through(
                 request, call.names, lambda: self._perform(handler, call)
             )
-            response.headers.update(self._quota.count(key, self._service.clock.now()))
+            for name, value in verdict.headers.items():
+                response.headers.setdefault(name, value)
             return response
 
         return endpoint
 
+    def _turn_away(self, request: Request) -> Response | None:
+        """Return the answer to a request that has no business here, None if it has."""
+        if is_blocked(request):
+            return blocked()
+        retired = self._gate.retired(WIRE)
+        if retired is not None:
+            return retired
+        key = find_key(request, in_query=False)
+        if key is None:
+            return problem_answer(401, "missing bearer token", {})
+        if not self._keys.accepts(key):
+            return problem_answer(401, "invalid API key", {})
+        if not self._keys.may_use(key, WIRE):
+            return problem_answer(403, "API key has no right to this", {})
+        return None
+
     def _verb(self, names: tuple[str, ...], body: bytes) -> tuple[str, ...]:
         """Return the verb of an action, which only its body tells."""
-        if names[0] != "podAction":
+        if "podAction" not in names:
             return ()
         try:
             action = json.loads(body)["action"]
@@ -183,21 +134,27 @@ class RestFace:
 
     def _require(self, call: Call) -> Pod:
         self._service.now()
-        pod = self._service.world.find_pod(call.account.id, call.pod_id)
+        pod = self._service.world.find_pod(call.account.id, call.subject_id)
         if pod is None:
             raise Problem(404, "pod not found")
         return pod
 
     async def list_pods(self, call: Call) -> Response:
         """List the account's pods."""
-        self._service.now()
+        now = self._service.now()
         pods = self._service.world.pods_of(call.account.id)
-        return answer_json({"pods": [self._render(pod) for pod in pods]})
+        shown = [render_pod(self._service, pod, now) for pod in pods]
+        return answer_json({"pods": shown})
+
+    def _find_template(self, call: Call) -> Callable[[str], Template]:
+        templates = self._service.world.templates
+        return lambda template_id: templates.get(call.account.id, template_id)
 
     async def create_pod(self, call: Call) -> Response:
         """Rent a pod."""
-        body = parse_json(await call.request.body())
-        spec = parse_create(body, self._service.world.catalog)
+        body = await call.body()
+        find = self._find_template(call)
+        spec = parse_create(body, self._service.world.catalog, find)
         pod = self._service.deploy(call.account, spec, call.names)
         return answer_json(self._render(pod), 201)
 
@@ -208,14 +165,16 @@ class RestFace:
     async def update_pod(self, call: Call) -> Response:
         """Change a pod; only what the container needs restarts it."""
         pod = self._require(call)
-        given = check("UpdatePodRequest", parse_json(await call.request.body()))
+        given = check("UpdatePodRequest", await call.body())
         if "locked" in given:
             pod = self._service.lock(call.account, pod.id, locked=given["locked"])
-        name = given.get("name", pod.spec.name)
-        spec = replace(parse_update(given, pod.spec), name=name)
-        if set(given) - {"locked", "globalNetworking"}:
+        spec = parse_update(given, pod.spec, self._find_template(call))
+        if set(given) - {"locked", "globalNetworking", "name"}:
             # rule SIM-REST-5
             pod = self._service.edit(call.account, pod.id, spec, call.names)
+        elif "name" in given:
+            # rule SIM-REST-6
+            pod = self._service.rename(call.account, pod.id, spec.name)
         return answer_json(self._render(pod))
 
     async def delete_pod(self, call: Call) -> Response:
@@ -226,7 +185,7 @@ class RestFace:
     async def act(self, call: Call) -> Response:
         """Start, stop, restart or delete a pod."""
         pod = self._require(call)
-        body = check("PodActionRequest", parse_json(await call.request.body()))
+        body = check("PodActionRequest", await call.body())
         action = body["action"]
         status = live_status(pod, self._service.now())
         if action not in ACTIONS[status]:
@@ -303,65 +262,17 @@ class RestFace:
 
     async def put_keys(self, call: Call) -> Response:
         """Replace the account's public keys."""
-        body = parse_json(await call.request.body())
+        body = await call.body()
         keys = check("UpdateSshKeysRequest", body)["keys"]
         self._service.world.set_pub_key(call.account.id, "\n\n".join(keys))
         return await self.get_keys(call)
 
-    def _availability_count(self, call: Call) -> int:
-        if "AVAILABILITY" not in call.listed("include"):
-            if call.listed("product"):
-                raise Problem(400, "product is valid only with include=AVAILABILITY")
-            return 0
-        if not call.listed("product"):
-            raise Problem(400, "product is required with include=AVAILABILITY")
-        text = call.request.query_params.get("count", "1")
-        if not text.isdigit() or int(text) < 1:
-            raise Problem(422, "count is a whole number, 1 or more")
-        return int(text)
 
-    async def list_gpus(self, call: Call) -> Response:
-        """List the GPU types."""
-        self._service.now()
-        count = self._availability_count(call)
-        cloud = call.request.query_params.get("cloud")
-        rows = [
-            render_gpu_type(self._service, gpu_type, count=count, cloud=cloud)
-            for gpu_type in self._service.world.catalog.gpu_types
-        ]
-        return answer_json({"gpus": rows})
-
-    async def gpu(self, call: Call) -> Response:
-        """Show a GPU type."""
-        self._service.now()
-        gpu_type = self._service.world.catalog.find_gpu_type(call.pod_id)
-        if gpu_type is None:
-            raise Problem(404, "GPU type not found")
-        cloud = call.request.query_params.get("cloud")
-        count = self._availability_count(call)
-        return answer_json(
-            render_gpu_type(self._service, gpu_type, count=count, cloud=cloud)
-        )
-
-    async def list_cpus(self, call: Call) -> Response:
-        """List the CPU flavors."""
-        wanted = bool(self._availability_count(call))
-        rows = [
-            render_cpu_flavor(flavor, with_availability=wanted)
-            for flavor in self._service.world.catalog.cpu_flavors
-        ]
-        return answer_json({"cpus": rows})
-
-    async def list_data_centers(self, call: Call) -> Response:
-        """List the data centers."""
-        self._service.now()
-        regions = call.listed("regions")
-        rows = [
-            render_data_center(self._service, center, call.listed("include"))
-            for center in self._service.world.catalog.data_centers
-            if not regions or center.region in regions
-        ]
-        return answer_json({"dataCenters": rows})
+def over_quota(verdict: Verdict) -> Response:
+    """Return the refusal of a request beyond the quota."""
+    headers = {**verdict.headers, "Retry-After": str(verdict.retry_after_seconds)}
+    detail = f"rate limit exceeded for the {verdict.exceeded} window"
+    return problem_answer(429, detail, headers)
 
 
 def render_event(line: LogLine) -> str:

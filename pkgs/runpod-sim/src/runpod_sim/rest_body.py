@@ -4,7 +4,7 @@ It knows the shapes; it does nothing.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 from importlib import resources
@@ -14,8 +14,8 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from runpod_sim.catalog import Catalog
-from runpod_sim.model import PodSpec
-from runpod_sim.stock import CUDA_VERSIONS
+from runpod_sim.model import PodSpec, Template
+from runpod_sim.templates import DEFAULT_IMAGE, apply_template, check_for_pods
 
 DEFAULT_DISK_GB = 20
 
@@ -95,11 +95,28 @@ def describe(error: ValidationError) -> list[str]:
     return [f"{path}: {error.message}"]
 
 
-def parse_create(body: Any, catalog: Catalog) -> PodSpec:
+# A body's keys, and the settings they give.
+KEYS = {
+    "image": "image",
+    "args": "docker_args",
+    "disk": "container_disk_gb",
+    "ports": "ports",
+    "startSsh": "start_ssh",
+    "startJupyter": "start_jupyter",
+}
+
+
+def parse_create(
+    body: Any, catalog: Catalog, find_template: Callable[[str], Template]
+) -> PodSpec:
     """Return what a create asks for.
+
+    Args:
+        find_template: Returns the template of an id, or declines.
 
     Raises:
         Problem: The body does not match (422) or breaks a rule (400).
+        DeclinedError: There is no such template, or it is for serverless.
     """
     given = check("CreatePodRequest", body)
     check_rules(given)
@@ -109,7 +126,7 @@ def parse_create(body: Any, catalog: Catalog) -> PodSpec:
     gpu = given.get("gpu") or {}
     spec = PodSpec(
         name=given["name"],
-        image=given.get("image") or "runpod/base:0.0.0",
+        image=given.get("image") or DEFAULT_IMAGE,
         gpu_type_ids=(gpu["id"],) if gpu else (),
         gpu_count=gpu.get("count", 1) if gpu else 0,
         cloud_type=given.get("cloud") or "SECURE",
@@ -124,24 +141,26 @@ def parse_create(body: Any, catalog: Catalog) -> PodSpec:
         start_ssh=bool(given.get("startSsh")),
         start_jupyter=bool(given.get("startJupyter")),
         support_public_ip=True,
-        cuda_versions=cuda_versions(gpu),
+        cuda_versions=tuple(gpu.get("allowedCudaVersions") or ()),
+        minimum_cuda_version=gpu.get("minCudaVersion"),
     )
-    return with_cpu(spec, given["cpu"], catalog) if given.get("cpu") else spec
+    spec = with_cpu(spec, given["cpu"], catalog) if given.get("cpu") else spec
+    if "templateId" not in given:
+        return spec
+    template = check_for_pods(find_template(given["templateId"]))
+    return apply_template(template, spec, given_fields(given))
 
 
-def cuda_versions(gpu: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the CUDA versions a host may have; empty for any."""
-    if gpu.get("allowedCudaVersions"):
-        return tuple(gpu["allowedCudaVersions"])
-    floor = gpu.get("minCudaVersion")
-    if floor is None:
-        return ()
-
-    def numbers(version: str) -> tuple[int, ...]:
-        return tuple(int(part) for part in version.split("."))
-
-    fitting = tuple(v for v in CUDA_VERSIONS if numbers(v) >= numbers(floor))
-    return fitting or (floor,)
+def given_fields(given: Mapping[str, Any]) -> frozenset[str]:
+    """Return the names of the settings a create sets itself."""
+    fields = {field for key, field in KEYS.items() if key in given}
+    if given.get("mounts"):
+        fields.add("volume_gb")
+    gpu = given.get("gpu") or {}
+    # Either field replaces the template's constraint entirely.
+    if "allowedCudaVersions" in gpu or "minCudaVersion" in gpu:
+        fields.add("cuda_versions")
+    return frozenset(fields)
 
 
 def check_rules(given: Mapping[str, Any]) -> None:
@@ -182,30 +201,61 @@ def with_cpu(spec: PodSpec, cpu: Mapping[str, Any], catalog: Catalog) -> PodSpec
     )
 
 
-def parse_update(given: Mapping[str, Any], spec: PodSpec) -> PodSpec:
+def parse_update(
+    given: Mapping[str, Any], spec: PodSpec, find_template: Callable[[str], Template]
+) -> PodSpec:
     """Return a pod's settings with a checked PATCH applied.
 
     Raises:
-        Problem: It adds another kind of mount.
+        Problem: It changes the kind of mount or the network volume, or shrinks one.
+        DeclinedError: There is no such template, or it is for serverless.
     """
-    mounts = given.get("mounts") or {}
-    persistent = mounts.get("persistent")
-    if persistent and not spec.volume_gb:
-        raise Problem(400, "the kind of mount is fixed at create")
-    if persistent and persistent["size"] < spec.volume_gb:
-        raise Problem(400, "a volume cannot shrink")
+    if "templateId" in given:
+        given = from_template(given, check_for_pods(find_template(given["templateId"])))
     changed = replace(
         spec,
+        name=given.get("name", spec.name),
         image=given.get("image", spec.image),
         docker_args=given.get("args", spec.docker_args),
         container_disk_gb=given.get("disk", spec.container_disk_gb),
         ports=tuple(given.get("ports", spec.ports)),
         env=tuple(given["env"].items()) if "env" in given else spec.env,
     )
-    if persistent:
-        return replace(
-            changed,
-            volume_gb=persistent["size"],
-            volume_mount_path=persistent["path"],
-        )
+    mounts = given.get("mounts") or {}
+    check_mounts(mounts, spec)
+    if "persistent" in mounts:
+        size, path = mounts["persistent"]["size"], mounts["persistent"]["path"]
+        return replace(changed, volume_gb=size, volume_mount_path=path)
+    if "network" in mounts:
+        return replace(changed, volume_mount_path=mounts["network"][0]["path"])
     return changed
+
+
+def from_template(given: Mapping[str, Any], template: Template) -> dict[str, Any]:
+    """Return a PATCH as if the template's settings stood in it; its own win."""
+    return {
+        "image": template.image,
+        "args": template.docker_args,
+        "disk": template.container_disk_gb,
+        "ports": list(template.ports),
+        **given,
+        "env": dict(template.env) | (given.get("env") or {}),
+    }
+
+
+def check_mounts(mounts: Mapping[str, Any], spec: PodSpec) -> None:
+    """Check that a PATCH leaves a pod's storage what it is.
+
+    Raises:
+        Problem: It does not.
+    """
+    # rule SIM-REST-7
+    persistent, network = mounts.get("persistent"), mounts.get("network")
+    if network == []:
+        raise Problem(400, "mounts.network must not be empty")
+    if (persistent and not spec.volume_gb) or (network and not spec.network_volume_id):
+        raise Problem(400, "the kind of mount is fixed at create")
+    if persistent and persistent["size"] < spec.volume_gb:
+        raise Problem(400, "a volume cannot shrink")
+    if network and network[0]["volumeId"] != spec.network_volume_id:
+        raise Problem(400, "the network volume of a pod is fixed at create")
