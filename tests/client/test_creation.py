@@ -468,3 +468,24 @@ def test_create_refused_by_an_open_circuit_was_never_sent(
     assert states(tmp_path) == [("failed", None)]
     assert identities(tmp_path) == []
     assert runpod.counts["createPod"] == 0
+
+
+def test_pod_that_appears_after_its_create_was_given_up_is_found(
+    client: RunPodClient, runpod: RunPodScript, tmp_path: Path, fake_time: FakeTime
+) -> None:
+    runpod.instead["createPod"] = [CUT]
+    with pytest.raises(UnsettledCreateError):
+        client.create_pod(SPEC)
+    (given_up,) = Journal(tmp_path).list_open()
+    wanted = client.create_pod(SPEC)
+    late = {**runpod.pods[wanted.pod_id], "id": "late"}
+    late["name"] = f"trainer [{given_up.intent_id[:8]}]"
+    late["env"] = [
+        "RUNPOD_CLIENT_OWNER=tester",
+        f"RUNPOD_CLIENT_INTENT={given_up.intent_id}",
+    ]
+    runpod.pods["late"] = late
+
+    strays = open_creation(client, tmp_path, fake_time).find_strays(client.list_pods())
+
+    assert [pod.pod_id for pod in strays] == ["late"]

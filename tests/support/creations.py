@@ -7,6 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from runpod_client import Pace
 from runpod_client.breakers import Breakers, Rule
 from runpod_client.client import RunPodClient
 from runpod_client.cloud import Cloud
@@ -16,7 +17,6 @@ from runpod_client.dialects.rest_v2 import RestV2Cloud
 from runpod_client.hooks import Hooks
 from runpod_client.identities import IdentityStore
 from runpod_client.intents import Journal
-from runpod_client import Pace
 from runpod_client.model import (
     CloudType,
     Constraints,

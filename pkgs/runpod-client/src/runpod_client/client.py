@@ -542,8 +542,8 @@ def _open_routed(settings: ClientSettings, transport: "Transport") -> Cloud:
         api_key=settings.api_key or Secret(),
     )
     return RoutedCloud(
-        _open_graphql(settings, transport),
-        _open_rest_v2(settings, transport),
+        lambda: _open_graphql(settings, transport),
+        lambda: _open_rest_v2(settings, transport),
         decisions,
     )
 

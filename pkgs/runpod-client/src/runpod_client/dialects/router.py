@@ -5,14 +5,16 @@
     410                                         the wire is withdrawn
     403, 404 of the path, 501, unknown to       that this capability is not to be had
       the schema                                  there; asked for pods, the wire
-    5xx, 429, no answer, 401                    nothing; it is raised
+    5xx, 429, no answer, 401                    nothing
 
-A read goes to the next wire at once. A change is never sent twice: it goes to the one
+A read goes to the next wire at once, also where a wire is down; what ends spending does
+too, since it does no harm twice. Any other change is never sent twice: it goes to the one
 wire that is decided on, after asking it a cheap question where nothing is known; when
 that wire answers 410 to the change itself, this is raised, the decision is dropped, and
 the next call decides anew.
 """
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
@@ -27,6 +29,8 @@ from runpod_client.errors import (
     InsufficientBalanceError,
     NotFoundError,
     RejectedError,
+    TransportError,
+    UnavailableError,
 )
 from runpod_client.model import Capability
 from runpod_client.refusals import KEY_HINT
@@ -37,6 +41,8 @@ Value = TypeVar("Value")
 PROBE_ID = "00000000000000"
 # refusals of one thing, by a wire that is there
 _GOOD_REFUSALS = (InsufficientBalanceError, NotFoundError, RejectedError)
+# the wire is down, or whatever stands before it
+_OUTAGES = (TransportError, UnavailableError)
 # asked for pods, these answers speak of the whole wire
 _OF_THE_WIRE = frozenset({403, 404, 501})
 
@@ -44,12 +50,17 @@ _OF_THE_WIRE = frozenset({403, 404, 501})
 class Router:
     """Sends each call to the wire that has what it is about."""
 
-    def __init__(self, clouds: Mapping[Dialect, Cloud], decisions: Decisions) -> None:
-        self._clouds = clouds
+    def __init__(
+        self, openers: Mapping[Dialect, Callable[[], Cloud]], decisions: Decisions
+    ) -> None:
+        """Take what is needed; a wire is opened when it is first asked."""
+        self._openers = openers
+        self._clouds: dict[Dialect, Cloud] = {}
+        self._opening = threading.Lock()
         self._decisions = decisions
 
     def close(self) -> None:
-        """Close the connections of all wires."""
+        """Close the connections of all wires that were opened."""
         for cloud in self._clouds.values():
             cloud.close()
 
@@ -58,14 +69,24 @@ class Router:
     ) -> tuple[Dialect, Value]:
         """Return the first good answer, and whose it is."""
         refused: list[tuple[Dialect, APIError]] = []
+        outage: APIError | None = None
         for dialect in self._list_candidates(capability):
             try:
                 return dialect, self._ask(dialect, capability, ask)
+            except _OUTAGES as error:
+                outage = outage or error
             except APIError as error:
                 if _find_absence(error) is None:
                     raise
                 refused.append((dialect, error))
-        raise self._explain(capability, refused)
+        raise outage or self._explain(capability, refused)
+
+    def end(self, capability: Capability, ask: Callable[[Cloud], Value]) -> Value:
+        """Send what ends spending: to the next wire where one is down.
+
+        Nothing is decided beforehand: what stops a pod waits for no question.
+        """
+        return self.read(capability, ask)[1]
 
     def get(self, capability: Capability, ask: Callable[[Cloud], Value]) -> Value:
         """Return the first good answer to a read."""
@@ -121,7 +142,7 @@ class Router:
     ) -> Value:
         """Ask one wire, and keep what its answer says of it."""
         try:
-            answer = ask(self._clouds[dialect])
+            answer = ask(self._get_cloud(dialect))
         except APIError as error:
             if isinstance(error, CapabilityMissingError):
                 error.capability = error.capability or capability
@@ -129,6 +150,12 @@ class Router:
             raise
         self._decisions.note(dialect, State.ALIVE)
         return answer
+
+    def _get_cloud(self, dialect: Dialect) -> Cloud:
+        with self._opening:
+            if dialect not in self._clouds:
+                self._clouds[dialect] = self._openers[dialect]()
+            return self._clouds[dialect]
 
     def _learn(self, dialect: Dialect, capability: Capability, error: APIError) -> None:
         absence = _find_absence(error)

@@ -4,7 +4,7 @@
 whether that wire is there. This knows what one wire can add to the other's answer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
@@ -32,9 +32,14 @@ from runpod_client.model import (
 class RoutedCloud:
     """`Cloud` over whichever wire has what is asked for."""
 
-    def __init__(self, graphql: Cloud, rest_v2: Cloud, decisions: Decisions) -> None:
-        clouds = {Dialect.GRAPHQL: graphql, Dialect.REST_V2: rest_v2}
-        self._router = Router(clouds, decisions)
+    def __init__(
+        self,
+        open_graphql: Callable[[], Cloud],
+        open_rest_v2: Callable[[], Cloud],
+        decisions: Decisions,
+    ) -> None:
+        openers = {Dialect.GRAPHQL: open_graphql, Dialect.REST_V2: open_rest_v2}
+        self._router = Router(openers, decisions)
 
     def close(self) -> None:
         """Close the connections of both wires."""
@@ -88,11 +93,11 @@ class RoutedCloud:
 
     def stop_pod(self, pod_id: str) -> None:
         """Ask for a pod's GPUs to be released."""
-        self._router.change(Capability.PODS, lambda c: c.stop_pod(pod_id))
+        self._router.end(Capability.PODS, lambda c: c.stop_pod(pod_id))
 
     def terminate_pod(self, pod_id: str) -> None:
         """Ask for a pod and its disks to be destroyed."""
-        self._router.change(Capability.PODS, lambda c: c.terminate_pod(pod_id))
+        self._router.end(Capability.PODS, lambda c: c.terminate_pod(pod_id))
 
     def rename_pod(self, pod_id: str, wire_name: str) -> None:
         """Give a pod another name, if possible without a restart."""
