@@ -5,10 +5,12 @@ stderr. This is the one place where an `Error` becomes a sentence and an exit st
 It is on the way of every `--help`, so it imports click and little else.
 """
 
+import atexit
 import contextlib
 import functools
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, TypeVar
 
@@ -356,6 +358,11 @@ def _find_help_width() -> int:
 
 def run(command: click.Command, program: str) -> NoReturn:
     """Run a command line to its end; every way out of the process passes here."""
+    _leave(_run(command, program))
+
+
+def _run(command: click.Command, program: str) -> int:
+    """Run a command line and return its exit status."""
     try:
         # argparse-like behaviour of click without its own sys.exit and tracebacks
         result = command.main(
@@ -365,13 +372,15 @@ def run(command: click.Command, program: str) -> NoReturn:
         )
     except click.Abort:
         click.echo("Interrupted.", err=True)
-        sys.exit(EXIT_INTERRUPTED)
+        return EXIT_INTERRUPTED
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        return error.exit_code
     except KeyboardInterrupt:
         click.echo("Interrupted.", err=True)
-        sys.exit(EXIT_INTERRUPTED)
+        return EXIT_INTERRUPTED
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else 0
     except Exception:  # noqa: BLE001  # the boundary: a bug is shown with its traceback
         import traceback  # noqa: PLC0415  # kept out of start-up
 
@@ -379,5 +388,21 @@ def run(command: click.Command, program: str) -> NoReturn:
         click.echo(
             f"{program}: this is a bug in {program}; please report it.", err=True
         )
-        sys.exit(EXIT_BUG)
-    sys.exit(result if isinstance(result, int) else 0)
+        return EXIT_BUG
+    return result if isinstance(result, int) else 0
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process, without taking the interpreter apart where that is all there is.
+
+    Freeing every module one by one takes a fifth of a short command's time, and helps
+    nobody: exit handlers have run, and the system takes the rest back at once.
+    """
+    if threading.active_count() > 1:
+        sys.exit(code)
+    atexit._run_exitfuncs()  # noqa: SLF001  # there is no public way to run them early
+    for stream in (sys.stdout, sys.stderr):
+        # a reader that has gone away is nobody to tell
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
