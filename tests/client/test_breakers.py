@@ -5,8 +5,9 @@ import threading
 import pytest
 from structlog.testing import capture_logs
 
-from runpod_client.breakers import Breakers, CircuitOpenError, Rule
+from runpod_client.breakers import Breakers, Rule
 from runpod_client.errors import (
+    CircuitOpenError,
     Error,
     NotFoundError,
     RateLimitedError,

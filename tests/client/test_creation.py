@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from runpod_client.breakers import CircuitOpenError
 from runpod_client.client import RunPodClient
 from runpod_client.creation import Creation, Patience
 from runpod_client.errors import (
     AuthenticationError,
+    CircuitOpenError,
     ConfigError,
     InsufficientBalanceError,
     NoCapacityError,

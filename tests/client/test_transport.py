@@ -25,7 +25,8 @@ from runpod_client import (
     TransportError,
     UnavailableError,
 )
-from runpod_client.breakers import Breakers, CircuitOpenError, Rule
+from runpod_client.breakers import Breakers, Rule
+from runpod_client.errors import CircuitOpenError
 from runpod_client.quota import reading_as
 from runpod_client.transport import Priority, Repetition, Request, Transport
 from support.clock import FakeTime

@@ -57,7 +57,7 @@ def test_the_demo_does_the_whole_job_within_a_minute(tmp_path: Path) -> None:
     assert "| hello from runpod-" in result.stdout
     assert "the sum of 1 to 1000 is 500500" in result.stdout
     assert "conclusion: success" in result.stdout
-    assert "1 of 1 pods running, $0.24/hour, $5.76/day" in result.stdout
+    assert "1 of 1 pods running, $0.17/hour, $4.08/day" in result.stdout
     assert re.search(r"\$0\.00\d{4} of simulated money", result.stdout)
     total = re.search(r"All phases done in ([\d.]+) s", result.stdout)
     assert total is not None

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         AuthenticationError,
         CapabilityMissingError,
         CapabilityRetiredError,
+        CircuitOpenError,
         ConfigError,
         ConfirmationRequiredError,
         DeadlineError,
@@ -75,7 +76,7 @@ _HOMES = {
     "creation": "Patience",
     "errors": (
         "APIError AmbiguousPodError AuthenticationError CapabilityMissingError "
-        "CapabilityRetiredError ConfigError ConfirmationRequiredError DeadlineError "
+        "CapabilityRetiredError CircuitOpenError ConfigError ConfirmationRequiredError DeadlineError "
         "Error HookError InsufficientBalanceError LeaseError NoCapacityError "
         "NotFoundError ProtocolError RateLimitedError RejectedError TransportError "
         "UnavailableError UnsettledCreateError"
@@ -103,6 +104,7 @@ __all__ = [
     "CapabilityMissingError",
     "CapabilityRetiredError",
     "Change",
+    "CircuitOpenError",
     "ClientSettings",
     "Cloud",
     "CloudType",

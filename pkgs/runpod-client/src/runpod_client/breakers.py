@@ -21,7 +21,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, NoReturn
 
-from runpod_client.errors import APIError, TransportError, UnavailableError
+from runpod_client.errors import (
+    APIError,
+    CircuitOpenError,
+    TransportError,
+    UnavailableError,
+)
 from runpod_client.logs import get_logger
 
 if TYPE_CHECKING:
@@ -40,28 +45,6 @@ class Rule:
 
     max_failures: int = 5
     window_seconds: float = 30.0
-
-
-class CircuitOpenError(UnavailableError):
-    """The call was not sent: those before it failed, and it is too early for another.
-
-    Attributes:
-        opened_at: Since when calls are refused.
-        retry_after_seconds: How long it is until the next one is let through.
-    """
-
-    def __init__(
-        self, operation: str, *, opened_at: datetime, retry_after_seconds: float
-    ) -> None:
-        super().__init__(
-            f"{operation} was not sent: RunPod has not answered since "
-            f"{opened_at:%H:%M:%S} UTC",
-            operation=operation,
-            hint=f"It is tried again in {max(retry_after_seconds, 1):.0f} s; "
-            "https://uptime.runpod.io tells of outages.",
-        )
-        self.opened_at = opened_at
-        self.retry_after_seconds = retry_after_seconds
 
 
 class _OutageError(Exception):

@@ -49,6 +49,7 @@ EXIT_CODES: Mapping[type[errors.Error], int] = {
     errors.CapabilityMissingError: 1,
     errors.CapabilityRetiredError: 1,
     errors.UnavailableError: 7,
+    errors.CircuitOpenError: 7,
     errors.ProtocolError: 1,
     errors.TransportError: 7,
     errors.HookError: 1,

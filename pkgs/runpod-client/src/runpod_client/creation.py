@@ -18,10 +18,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from runpod_client import marks
-from runpod_client.breakers import CircuitOpenError
 from runpod_client.cloud import PodCloud
 from runpod_client.errors import (
     APIError,
+    CircuitOpenError,
     Error,
     NoCapacityError,
     ProtocolError,

@@ -14,6 +14,7 @@
     │   ├── CapabilityMissingError  .capability  this wire has no such call
     │   │   └── CapabilityRetiredError  the service withdrew this interface (410)
     │   ├── UnavailableError        the service failed inside (5xx): nothing is known
+    │   │   └── CircuitOpenError    .opened_at .retry_after_seconds  (nothing was sent)
     │   ├── ProtocolError           the answer is not as documented
     │   └── TransportError          no answer at all
     ├── HookError                   .event .command  a hook vetoed, failed or hung
@@ -25,6 +26,11 @@
 `errors.py`. Exit codes and HTTP statuses are not attributes of the errors: each
 boundary owns one table over the tree (`console.exit_code` is the CLI's).
 """
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 
 class Error(Exception):
@@ -189,6 +195,28 @@ class CapabilityRetiredError(CapabilityMissingError):
 
 class UnavailableError(APIError):
     """The service failed inside (HTTP 5xx): whether it did what was asked is unknown."""
+
+
+class CircuitOpenError(UnavailableError):
+    """The call was not sent: those before it failed, and it is too early for another.
+
+    Attributes:
+        opened_at: Since when calls are refused.
+        retry_after_seconds: How long it is until the next one is let through.
+    """
+
+    def __init__(
+        self, operation: str, *, opened_at: "datetime", retry_after_seconds: float
+    ) -> None:
+        super().__init__(
+            f"{operation} was not sent: RunPod has not answered since "
+            f"{opened_at:%H:%M:%S} UTC",
+            operation=operation,
+            hint=f"It is tried again in {max(retry_after_seconds, 1):.0f} s; "
+            "https://uptime.runpod.io tells of outages.",
+        )
+        self.opened_at = opened_at
+        self.retry_after_seconds = retry_after_seconds
 
 
 class ProtocolError(APIError):

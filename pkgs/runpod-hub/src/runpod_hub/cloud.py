@@ -9,7 +9,14 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from runpod_client import Account, DeadlineError, Pod, RunPodClient
+from runpod_client import (
+    Account,
+    DeadlineError,
+    Pod,
+    Priority,
+    RunPodClient,
+    reading_as,
+)
 
 Result = TypeVar("Result")
 
@@ -81,7 +88,9 @@ class RunPodCloud:
         result: Result | None = None
         failure: BaseException | None = None
         try:
-            result = function()
+            # looking gives way to whatever changes pods under the same key
+            with reading_as(Priority.TELEMETRY):
+                result = function()
         except BaseException as error:  # noqa: BLE001  # re-raised where it is awaited
             failure = error
         finally:
