@@ -415,7 +415,7 @@ def test_comparison_with_a_pod_tells_what_renting_anew_would_change() -> None:
         {
             "t": {
                 "name": "p",
-                "gpu": ["NVIDIA L4", "NVIDIA L40S"],
+                "gpu": ["NVIDIA L4", "L40S"],
                 "image": "new",
                 "volume": 50,
                 "env": {"A": "1", "TOKEN": "new"},
@@ -436,7 +436,7 @@ def test_comparison_with_a_pod_tells_what_renting_anew_would_change() -> None:
         env={"A": "1", "TOKEN": "old", "RUNPOD_CLIENT_OWNER": "me"},
     )
 
-    assert compare_with_pod(rendered, pod) == [
+    assert compare_with_pod(rendered, pod, {"NVIDIA L40S": "L40S"}) == [
         Change(key="image", before="old", after="new"),
         Change(key="env.TOKEN", before="***", after="*** (another)"),
     ]

@@ -31,6 +31,7 @@ from runpod_client.prices import render_usd
 # floors seen lately, by GPU type and cloud
 History = Mapping[tuple[str, CloudType], Sequence[Decimal]]
 
+NOT_ASKED_FOR = "not among the GPU types asked for"
 NO_HISTORY: History = {}
 _STOCK_RANKS = {
     Stock.HIGH: 0,
@@ -186,7 +187,7 @@ def _find_mismatch(offer: GPUOffer, rules: _Rules) -> str | None:
     """Return what an offer lacks, whatever its stock and price."""
     wanted = rules.wanted
     if rules.positions and offer.gpu_type not in rules.positions:
-        return "not among the GPU types asked for"
+        return NOT_ASKED_FOR
     if wanted.cloud_type not in {CloudType.ANY, offer.cloud_type}:
         return f"in the {offer.cloud_type} cloud, not the {wanted.cloud_type} one"
     if offer.memory_gb < wanted.min_memory_gb:

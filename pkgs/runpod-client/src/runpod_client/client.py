@@ -7,6 +7,7 @@ environment or talk to people; times and the cloud are given to it.
 import contextlib
 import functools
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Self
@@ -89,6 +90,7 @@ class RunPodClient:
         """Close the connections and end hooks; also done at the end of a `with` block."""
         if self._hooks is not None:
             self._hooks.close()
+        self._journal.close()
         self.cloud.close()
 
     @property
@@ -186,6 +188,20 @@ class RunPodClient:
             return []
         listing = self.cloud.list_pods() if pods is None else pods
         return [pod for _, pod in self._creation().settle(listing)]
+
+    def find_strays(self, pods: Iterable[Pod]) -> list[Pod]:
+        """Return pods of ours that bill though their create had been given up.
+
+        Args:
+            pods: A listing made just now.
+        """
+        if not self._journal.list_given_up():
+            return []
+        return self._creation().find_strays(pods)
+
+    def expiring(self, pod: Pod, reason: str) -> AbstractContextManager[None]:
+        """Tell the hooks of `lease_expired` while a pod is ended for it."""
+        return self._told.expire(pod, reason)
 
     def find_pod(self, pod_id: str) -> Pod | None:
         """Return a pod, None when there is none of that id."""

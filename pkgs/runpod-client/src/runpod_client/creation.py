@@ -13,7 +13,7 @@ What an answer means for the intent:
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -250,7 +250,7 @@ class Creation:
         """Ask for one placement after the other."""
         refusal = NoCapacityError("there is nowhere to rent it", operation="createPod")
         tried = []
-        for placement in placements:
+        for placement in _by_data_center(placements):
             marked = self._mark(spec, placement, intent)
             # for each anew: the time since the last request is what settling goes by
             self._record(intent, IntentState.SENT, placement=placement)
@@ -318,6 +318,19 @@ class Creation:
             placement=placement,
             is_claimed=is_claimed,
         )
+
+
+def _by_data_center(placements: Iterable[Placement]) -> Iterator[Placement]:
+    """Yield each placement once per data center, so that each request is journalled.
+
+    GraphQL takes one data center a request; the time since the last request is what
+    tells whether a create can still be under way.
+    """
+    for placement in placements:
+        for data_center_id in placement.data_center_ids:
+            yield replace(placement, data_center_ids=(data_center_id,))
+        if not placement.data_center_ids:
+            yield placement
 
 
 def _carries(pod: Pod, intent: Intent, owner: str) -> bool:

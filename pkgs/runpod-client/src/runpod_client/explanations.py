@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from runpod_client.choice import Choice
+from runpod_client.choice import NOT_ASKED_FOR, Choice
 from runpod_client.prices import render_usd
 from runpod_client.sheets import Cell, Sheet
 
@@ -41,8 +41,8 @@ def choice_document(choice: Choice) -> dict[str, Any]:
 def choices_sheet(choices: Sequence[Choice]) -> Sheet:
     """Return the choices at a place and its fallbacks for people, one after another.
 
-    Each offer has a line at each place: the candidates with their rank, then the others
-    and why they will not do.
+    The candidates with their rank, then the others and why they will not do; offers of
+    GPUs nobody asked for are only counted.
     """
     rows: list[Sequence[str | Cell]] = []
     for number, choice in enumerate(choices, start=1):
@@ -78,5 +78,12 @@ def _choice_rows(choice: Choice) -> list[list[str | Cell]]:
             Cell(rejection.reason, "dim"),
         ]
         for rejection in choice.rejected
+        if rejection.reason != NOT_ASKED_FOR
     ]
+    others = len(choice.rejected) - len(rejected)
+    if others and (candidates or rejected):
+        # a person who named GPUs does not want to read of every other one
+        text = f"{others} other offer{'s' * (others != 1)}"
+        why = Cell(NOT_ASKED_FOR, "dim")
+        rejected.append(["-", Cell(text, "dim"), "", "", "-", why])
     return [*candidates, *rejected]

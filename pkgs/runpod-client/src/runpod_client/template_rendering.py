@@ -99,16 +99,23 @@ def check_template(template: PodTemplate) -> None:
     _make(template, bound, None, None)
 
 
-def compare_with_pod(rendered: Rendered, pod: Pod) -> list[Change]:
+def compare_with_pod(
+    rendered: Rendered, pod: Pod, gpu_names: Mapping[str, str]
+) -> list[Change]:
     """Return what is different about a pod from what the template describes.
 
     Compared is what RunPod tells of a pod. One of the template's GPU types is as good
     as another. Of variables only those of the template count.
+
+    Args:
+        gpu_names: The display name of each GPU type by its id; a template may write
+            either.
     """
     spec = rendered.spec
     places = (spec.place, *spec.fallbacks)
     wanted_gpus = sorted({gpu for place in places for gpu in place.gpu_types})
-    is_wanted = not wanted_gpus or pod.gpu_type in wanted_gpus
+    names = {pod.gpu_type, gpu_names.get(pod.gpu_type, pod.gpu_type)}
+    is_wanted = not wanted_gpus or not names.isdisjoint(wanted_gpus)
     rows = [
         ("name", pod.name, spec.name),
         ("image", pod.image, spec.image or pod.image),

@@ -54,6 +54,16 @@ class Told:
         with self._alongside(HookEvent.PRE_TERMINATE, HookEvent.POST_TERMINATE, pod):
             yield
 
+    @contextmanager
+    def expire(self, pod: Pod, reason: str) -> Iterator[None]:
+        """Tell that a pod is being ended since its lease is over."""
+        if self._hooks is None:
+            yield
+            return
+        document = HookDocument(owner=self._owner(), pod=pod, reason=reason)
+        with self._hooks.alongside(HookEvent.LEASE_EXPIRED, document):
+            yield
+
     def ready(self, pod: Pod) -> None:
         """Tell that a pod that was waited for can be used."""
         self._after(HookEvent.READY, pod)

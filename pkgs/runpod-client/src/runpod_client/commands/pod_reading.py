@@ -39,6 +39,11 @@ def list_pods(session: Session, client: "RunPodClient", *, mine: bool) -> None:
             f"Note: {pod.name!r} ({pod.pod_id}) was made by a create that was "
             "interrupted; it is rented."
         )
+    for pod in client.find_strays(found):
+        session.note(
+            f"Note: {pod.name!r} ({pod.pod_id}) bills, though its create had been given "
+            f"up. End it: runpod-client pods terminate {pod.pod_id}"
+        )
     now = client.now()
     shown = [pod for pod in found if not mine or pod.owner == client.owner]
 

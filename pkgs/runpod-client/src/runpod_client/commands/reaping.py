@@ -71,6 +71,7 @@ def reap(session: Session, client: "RunPodClient", **wanted: Any) -> int:
         owner=client.owner,
         policy=_read_policy(**wanted),
         now=client.now,
+        on_expired=lambda reap: client.expiring(reap.pod, reap.reason),
     )
     results = reaper.run(dry_run=is_dry_run)
     session.emit(

@@ -122,8 +122,8 @@ def render_template(
             lambda: template_tables.rendered_sheet(rendered),
         )
         return
-    found = _resolve_pod(session, pod)
-    changes = template_rendering.compare_with_pod(rendered, found)
+    found, gpu_names = _resolve_pod(session, pod)
+    changes = template_rendering.compare_with_pod(rendered, found, gpu_names)
     session.emit(
         {"pod_id": found.pod_id, "changes": template_tables.change_documents(changes)},
         lambda: template_tables.change_sheet(changes),
@@ -184,8 +184,11 @@ def _list_kept(session: Session) -> list[Any]:
         return client.cloud.list_templates()
 
 
-def _resolve_pod(session: Session, pod: str) -> "Pod":
+def _resolve_pod(session: Session, pod: str) -> "tuple[Pod, dict[str, str]]":
+    """Return a pod, and the display names of GPU types by their ids."""
     from runpod_client.client import open_client  # noqa: PLC0415  # slow
 
     with open_client(load_settings(session)) as client:
-        return client.resolve_pod(pod)
+        found = client.resolve_pod(pod)
+        offers = client.list_gpu_offers()
+    return found, {offer.gpu_type: offer.display_name for offer in offers}

@@ -119,7 +119,12 @@ class GraphQLCloud:
 
     def list_pods(self) -> list[Pod]:
         """Return all pods of the account."""
-        rows = self._query_user("listPods").pods or []
+        rows = self._query_user("listPods").pods
+        if rows is None:
+            # no list is not an empty one: creates would be given up by it
+            raise ProtocolError(
+                "RunPod's answer to listPods holds no pods", operation="listPods"
+            )
         return [wire.parse_pod(row) for row in rows if row is not None]
 
     def find_pod(self, pod_id: str) -> Pod | None:
