@@ -420,7 +420,7 @@ def test_bid_below_the_minimum_is_pointed_out(run: Run) -> None:
     done = run(*CREATE, "--bid", "0.01", "--yes")
     why = run(*CREATE, "--bid", "0.01", "--explain")
 
-    assert_refused(done, 2, "nothing fits; without the bid 0.01", "gpus list")
+    assert_refused(done, 2, "nothing fits; without the bid 0.01", "--explain")
     assert "the bid of 0.01 is below the lowest that" in why.stdout
 
 

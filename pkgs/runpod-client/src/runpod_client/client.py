@@ -218,14 +218,20 @@ class RunPodClient:
             raise no_such_pod(pod_id)
         return pod
 
-    def resolve_pod(self, selector: str) -> Pod:
+    def resolve_pod(self, selector: str, *, with_reason: bool = False) -> Pod:
         """Return a pod by its id or its name.
+
+        Args:
+            with_reason: Find out why it is stopped, if it is; costs another call.
 
         Raises:
             AmbiguousPodError: Several pods have that name.
             NotFoundError: None fits.
         """
-        return select_pod(self.cloud.list_pods(), selector)
+        pod = select_pod(self.cloud.list_pods(), selector)
+        if pod.status.is_billed or not with_reason:
+            return pod
+        return self.cloud.find_pod(pod.pod_id) or pod
 
     def start_pod(
         self,

@@ -203,7 +203,7 @@ class Session:
 
 def _say_phase(text: str, last: list[str], phase: str) -> None:
     """Write a line where something new is waited for; a log is not to be flooded."""
-    stage = phase.partition(" (")[0].rstrip("0123456789. s")
+    stage = "".join(letter for letter in phase if not letter.isdigit())
     if stage != last[0]:
         last[0] = stage
         click.echo(f"{text}: {phase}", err=True)

@@ -4,7 +4,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from runpod_client.choice import NO_HISTORY, Choice, History, choose
+from runpod_client.choice import (
+    NO_HISTORY,
+    NOT_ASKED_FOR,
+    Choice,
+    History,
+    choose,
+)
 from runpod_client.errors import ConfigError, NoCapacityError
 from runpod_client.model import (
     CloudType,
@@ -16,7 +22,7 @@ from runpod_client.model import (
 )
 from runpod_client.prices import render_usd
 
-_HINT = "Prices are USD per hour for the whole pod. See: runpod-client gpus list"
+_HINT = "Prices are USD per hour for the whole pod; --explain shows every offer."
 
 
 def get_placements(
@@ -101,8 +107,18 @@ def explain_failure(
     return ConfigError(
         f"nothing fits; without {words} the cheapest is {_render_best(best)}",
         setting=setting,
-        hint=_HINT,
+        hint=f"{_render_first_reason(cheapest(offers, wanted))}{_HINT}",
     )
+
+
+def _render_first_reason(choice: Choice) -> str:
+    """Return why the first of the offers asked for will not do."""
+    for rejection in choice.rejected:
+        if rejection.reason != NOT_ASKED_FOR:
+            offer = rejection.offer
+            where = f"{offer.display_name} in the {offer.cloud_type} cloud"
+            return f"{where}: {rejection.reason}. "
+    return ""
 
 
 def _render_best(choice: Choice) -> str:

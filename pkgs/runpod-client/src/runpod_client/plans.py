@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
+from runpod_client import marks
 from runpod_client.bids import Market, decide_next_bid, parse_bid
 from runpod_client.choice import Choice, choose
 from runpod_client.model import Constraints, GPUOffer, Placement, Pod, PodSpec
@@ -84,29 +85,31 @@ def make_start_plan(
     if not pod.is_spot:
         return StartPlan(price_usd_per_hour=_on_demand_price(pod, offer))
     bid, reason = bid_usd_per_gpu_hour, ""
-    if bid is None and offer is not None:
+    if bid is None:
         bid, reason = _decide_bid(pod, offer)
-    price = None if bid is None else bid * pod.gpu_count
     return StartPlan(
-        price_usd_per_hour=price or pod.price_usd_per_hour or None,
+        price_usd_per_hour=None if bid is None else bid * pod.gpu_count,
         bid_usd_per_gpu_hour=bid,
         reason=reason,
     )
 
 
-def _decide_bid(pod: Pod, offer: GPUOffer) -> tuple[Decimal | None, str]:
-    """Return the bid to start a spot pod with, and why."""
-    market = Market(
-        floor=offer.minimum_bid_usd_per_gpu_hour, on_demand=offer.usd_per_gpu_hour
-    )
-    last = pod.price_usd_per_hour / (pod.gpu_count or 1)
+def _decide_bid(pod: Pod, offer: GPUOffer | None) -> tuple[Decimal | None, str]:
+    """Return the bid to start a spot pod with, and why; a spot pod needs one."""
+    last = marks.parse_marks(pod.name, pod.env).bid_usd_per_gpu_hour
+    if last is None and pod.price_usd_per_hour:
+        last = pod.price_usd_per_hour / (pod.gpu_count or 1)
+    if offer is None or offer.minimum_bid_usd_per_gpu_hour is None:
+        return last, "the last bid, since nobody tells the lowest now"
+    floor = offer.minimum_bid_usd_per_gpu_hour
+    market = Market(floor=floor, on_demand=offer.usd_per_gpu_hour)
     decision = decide_next_bid(
         parse_bid(DEFAULT_BID),
         market,
-        last_bid=last,
+        last_bid=last or floor,
         outbid_count=int(_was_outbid(pod)),
     )
-    return decision.bid_usd_per_gpu_hour, decision.reason
+    return decision.bid_usd_per_gpu_hour or last, decision.reason
 
 
 def _on_demand_price(pod: Pod, offer: GPUOffer | None) -> Decimal | None:

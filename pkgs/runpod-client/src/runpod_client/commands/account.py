@@ -53,4 +53,5 @@ def _tell_spending(session: Session, client: "RunPodClient") -> None:
     except APIError:
         return  # the error that is on its way says enough
     total = sum((pod.price_usd_per_hour for pod in pods), Decimal(0))
-    session.note(f"{len(pods)} pods are billed: {render_price(total)} without disks.")
+    count = "1 pod is" if len(pods) == 1 else f"{len(pods)} pods are"
+    session.note(f"{count} billed: {render_price(total)} without disks.")

@@ -77,7 +77,8 @@ def list_pods(session: Session, client: "RunPodClient", *, mine: bool) -> None:
 @with_client
 def show_pod(session: Session, client: "RunPodClient", pod: str) -> None:
     """Show one pod: what it is, why, and the command that reaches it."""
-    emit_pod(session, client, client.resolve_pod(pod), with_logs=True)
+    found = client.resolve_pod(pod, with_reason=True)
+    emit_pod(session, client, found, with_logs=True)
 
 
 @click.command(

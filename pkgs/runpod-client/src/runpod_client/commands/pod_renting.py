@@ -271,21 +271,11 @@ def start_pod(
     Its public ports and host keys are new, its volume is as it was. A spot pod that
     was outbid is started with a higher bid, unless --bid says which.
     """
-    from runpod_client.prices import render_price  # noqa: PLC0415
-
-    found = client.resolve_pod(pod)
+    found = client.resolve_pod(pod, with_reason=True)
     if found.status.is_billed:
         session.note(f"{found.name!r} is {found.status.lower()} already.")
     else:
-        restart = client.plan_start(found, bid_usd_per_gpu_hour=bid)
-        bid = restart.bid_usd_per_gpu_hour
-        price = (
-            "a CPU pod's price"
-            if without_gpus
-            else render_price(restart.price_usd_per_hour)
-        )
-        why = f" ({restart.reason})" if restart.reason else ""
-        session.confirm(f"Start {found.name!r} for {price}{why}?", yes=yes)
+        bid = _confirm_start(session, client, found, bid, without_gpus, yes=yes)
     with session.status(found.name) as on_status:
         started = client.start_pod(
             found.pod_id,
@@ -296,6 +286,30 @@ def start_pod(
             on_status=on_status,
         )
     emit_pod(session, client, started)
+
+
+def _confirm_start(
+    session: Session,
+    client: "RunPodClient",
+    pod: "Pod",
+    bid: "Decimal | None",
+    without_gpus: bool,  # noqa: FBT001  # the command's own flag
+    *,
+    yes: bool,
+) -> "Decimal | None":
+    """Say what a stopped pod would cost, have it agreed to, and return its bid."""
+    from runpod_client.prices import render_price  # noqa: PLC0415
+
+    if without_gpus:
+        session.confirm(f"Start {pod.name!r} for the price of its CPUs?", yes=yes)
+        return None
+    plan = client.plan_start(pod, bid_usd_per_gpu_hour=bid)
+    price = "a price that RunPod does not tell"
+    if plan.price_usd_per_hour is not None:
+        price = render_price(plan.price_usd_per_hour)
+    why = f" ({plan.reason})" if plan.reason else ""
+    session.confirm(f"Start {pod.name!r} for {price}{why}?", yes=yes)
+    return plan.bid_usd_per_gpu_hour
 
 
 def _read_spec(
