@@ -8,13 +8,14 @@ from runpod_client import (
     ConfigError,
     Constraints,
     GPUOffer,
+    NetworkVolume,
     NotFoundError,
     Pod,
     PodSpec,
     PodStatus,
     Stock,
 )
-from runpod_client.plans import make_plan, make_start_plan
+from runpod_client.plans import bind_to_volume, make_plan, make_start_plan
 
 L4 = GPUOffer(
     gpu_type="NVIDIA L4",
@@ -114,3 +115,34 @@ def test_last_bid_is_repeated_where_nobody_tells_the_floor(
 
     assert plan.bid_usd_per_gpu_hour == Decimal("0.21")
     assert "last bid" in plan.reason
+
+
+VOLUME = NetworkVolume(
+    volume_id="vol1", name="data", size_gb=100, data_center_id="EU-RO-1"
+)
+
+
+def test_pod_with_a_network_volume_goes_where_the_volume_is() -> None:
+    wanted = replace(
+        spec_of(Constraints(gpu_types=("L4",)), Constraints(min_memory_gb=24)),
+        network_volume_id="vol1",
+    )
+
+    bound = bind_to_volume(wanted, [VOLUME])
+
+    for place in (bound.place, *bound.fallbacks):
+        assert place.data_center_ids == ("EU-RO-1",)
+        assert place.cloud_type is CloudType.SECURE
+
+
+def test_network_volume_elsewhere_or_unknown_is_explained() -> None:
+    elsewhere = Constraints(data_center_ids=("US-TX-3",))
+
+    with pytest.raises(ConfigError, match="is in EU-RO-1, not in US-TX-3"):
+        bind_to_volume(replace(spec_of(elsewhere), network_volume_id="vol1"), [VOLUME])
+    with pytest.raises(NotFoundError) as caught:
+        bind_to_volume(
+            replace(spec_of(Constraints()), network_volume_id="vol"), [VOLUME]
+        )
+
+    assert "'vol1'" in caught.value.hint

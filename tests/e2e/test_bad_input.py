@@ -141,7 +141,8 @@ def test_no_capacity_rents_nothing(user: User, sim: SimServer) -> None:
 
     said = user.fail(5, *RENT, "test-pod")
 
-    assert "no NVIDIA RTX A4000 free now" in said
+    assert "NVIDIA RTX A4000" in said
+    assert "free now" in said
     assert_nothing_half_made(user, sim)
 
 
@@ -161,7 +162,9 @@ def test_refused_ssh_says_what_to_look_at(user: User, sim: SimServer) -> None:
         },
     )
     assert "errors" not in made
-    assert user.run("runpod-client", "pods", "wait", "test-pod").returncode == 0
+    wait = ("runpod-client", "pods", "wait", "test-pod", "--for", "running")
+    assert user.run(*wait).returncode == 0
+    sim.advance(10)  # its ports are mapped by then
 
     said = user.fail(255, "runpod-ssh", "exec", "test-pod", "true")
 
@@ -175,7 +178,9 @@ def test_a_changed_host_key_is_refused(user: User, sim: SimServer) -> None:
     for name in ("test-pod", "other-pod"):
         assert user.run("runpod-ssh", "exec", name, "true").returncode == 0
     pins = Path(user.env["RUNPOD_STATE_DIR"]) / "host_keys"
-    ids = {pod["name"]: pod["id"] for pod in sim.world()["pods"]}
+    # in the simulator, as in RunPod's console, a mark stands behind the name
+    pods = sim.world()["pods"]
+    ids = {pod["name"].partition(" [")[0]: pod["id"] for pod in pods}
     pin = json.loads((pins / f"{ids['test-pod']}.json").read_text())
     other = json.loads((pins / f"{ids['other-pod']}.json").read_text())
     # as if another machine answered in the pod's place during the same start

@@ -110,16 +110,18 @@ class RunPodClient:
         return self._pace.now()
 
     def plan(self, spec: PodSpec) -> "Plan":
-        """Return the ways to rent a wanted pod; one call, and nothing is rented.
+        """Return the ways to rent a wanted pod; nothing is rented.
 
         Raises:
             ConfigError: The spec makes no sense.
-            NotFoundError: RunPod has no such GPU type.
+            NotFoundError: RunPod has no such GPU type, or the account no such volume.
         """
-        from runpod_client.plans import make_plan  # noqa: PLC0415  # see above
+        from runpod_client.plans import bind_to_volume, make_plan  # noqa: PLC0415
         from runpod_client.specs import check_spec  # noqa: PLC0415
 
         check_spec(spec)
+        if spec.network_volume_id:
+            spec = bind_to_volume(spec, self.cloud.list_network_volumes())
         offers = self.list_gpu_offers(gpu_count=spec.place.gpu_count)
         return make_plan(spec, offers)
 

@@ -384,7 +384,8 @@ class Outlook:
         self.status = diagnosis.sentence
         is_hopeless = diagnosis.is_terminal and (self._needs_ssh or not diagnosis.is_up)
         if is_hopeless or is_stopped(seen):
-            words = f" ({seen.status_reason})" if seen.status_reason else ""
+            has_words = seen.status_reason not in {"", seen.wire_status}
+            words = f" ({seen.status_reason})" if has_words else ""
             raise RejectedError(
                 f"pod {self._pod_id} will not {self._what}: {diagnosis.sentence}{words}",
                 hint=diagnosis.hint,

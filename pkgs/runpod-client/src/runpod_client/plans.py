@@ -7,7 +7,17 @@ from decimal import Decimal
 from runpod_client import marks
 from runpod_client.bids import Market, decide_next_bid, parse_bid
 from runpod_client.choice import Choice, choose
-from runpod_client.model import Constraints, GPUOffer, Placement, Pod, PodSpec
+from runpod_client.errors import ConfigError, NotFoundError
+from runpod_client.model import (
+    CloudType,
+    Constraints,
+    GPUOffer,
+    NetworkVolume,
+    Placement,
+    Pod,
+    PodSpec,
+)
+from runpod_client.nearest import render_nearest
 from runpod_client.placements import get_placements
 from runpod_client.selection import select_gpu_types
 
@@ -70,6 +80,46 @@ def make_plan(spec: PodSpec, offers: Sequence[GPUOffer]) -> Plan:
         spec=spec,
         offers=tuple(offers),
         choices=tuple(choose(offers, place) for place in places),
+    )
+
+
+def bind_to_volume(spec: PodSpec, volumes: Sequence[NetworkVolume]) -> PodSpec:
+    """Return a spec that can be placed only where its network volume is.
+
+    Raises:
+        NotFoundError: The account has no such volume.
+        ConfigError: The spec wants it elsewhere.
+    """
+    known = {volume.volume_id: volume for volume in volumes}
+    volume = known.get(spec.network_volume_id)
+    if volume is None:
+        raise NotFoundError(
+            f"there is no network volume {spec.network_volume_id!r}",
+            operation="listNetworkVolumes",
+            hint=render_nearest(spec.network_volume_id, known)
+            or "Make one: runpod-client volumes create --help",
+        )
+    return replace(
+        spec,
+        place=_at(spec.place, volume),
+        fallbacks=tuple(_at(place, volume) for place in spec.fallbacks),
+    )
+
+
+def _at(place: Constraints, volume: NetworkVolume) -> Constraints:
+    wanted = place.data_center_ids
+    if wanted and volume.data_center_id not in wanted:
+        raise ConfigError(
+            f"the network volume {volume.volume_id} is in {volume.data_center_id}, not "
+            f"in {', '.join(wanted)}",
+            setting="data_centers",
+            hint=f"Say --data-center {volume.data_center_id}, or none.",
+        )
+    # docs.runpod.io, network volumes: only the Secure Cloud mounts them
+    return replace(
+        place,
+        data_center_ids=(volume.data_center_id,),
+        cloud_type=CloudType.SECURE,
     )
 
 

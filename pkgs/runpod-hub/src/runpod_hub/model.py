@@ -13,7 +13,7 @@ from runpod_client import Account, PodStatus, PortMapping
 
 # From renting on, a pod is billed; one in an unknown state is counted, since money
 # that may be flowing must not be hidden.
-BILLED_STATUSES = frozenset({PodStatus.STARTING, PodStatus.RUNNING, PodStatus.UNKNOWN})
+BILLED_STATUSES = frozenset(status for status in PodStatus if status.is_billed)
 
 
 class AgentStatus(enum.StrEnum):

@@ -12,6 +12,7 @@ _WHAT_TO_DO = {
     PodStatus.STOPPED: "Start it (this costs money): runpod-client pods start {pod}",
     PodStatus.TERMINATED: "It is gone for good; see what there is: "
     "runpod-client pods list",
+    PodStatus.FAILED: "See why: runpod-client pods show {pod}",
     PodStatus.UNKNOWN: "See what RunPod says: runpod-client pods show {pod}",
 }
 

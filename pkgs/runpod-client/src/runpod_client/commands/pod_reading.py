@@ -159,7 +159,10 @@ def await_ready(
     on_status: "Callable[[str], None]",
 ) -> "Pod":
     """Wait for a pod; an error names the pod, since it bills whatever happened."""
-    from runpod_client.errors import DeadlineError  # noqa: PLC0415  # beside its use
+    from runpod_client.errors import (  # noqa: PLC0415  # beside their use
+        DeadlineError,
+        RejectedError,
+    )
 
     try:
         return client.wait_until_ready(
@@ -170,6 +173,10 @@ def await_ready(
             f"The pod bills. Keep waiting: runpod-client pods wait {pod.pod_id}; "
             f"or end it: runpod-client pods terminate {pod.pod_id}"
         )
+        raise
+    except RejectedError as error:
+        end = f"end it: runpod-client pods terminate {pod.pod_id}"
+        error.hint = f"{error.hint}; or {end}" if error.hint else end.capitalize()
         raise
 
 

@@ -14,6 +14,7 @@ from runpod_hub.state import Freshness
 _STATUS_TONES = {
     PodStatus.RUNNING: "ok",
     PodStatus.STARTING: "wait",
+    PodStatus.FAILED: "bad",
     PodStatus.STOPPED: "off",
     PodStatus.TERMINATED: "off",
     PodStatus.UNKNOWN: "bad",
