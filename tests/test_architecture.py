@@ -1,6 +1,7 @@
 """The direction of imports, as a table, checked on every source file."""
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,8 +84,13 @@ def module_name(path: Path) -> str:
     return ".".join(parts)
 
 
-def imported_modules(path: Path) -> Iterator[str]:
-    """Yield every module a file imports, wherever in the file the import stands."""
+@functools.cache
+def imported_modules(path: Path) -> tuple[str, ...]:
+    """Return every module a file imports, wherever in the file the import stands."""
+    return tuple(_imported_modules(path))
+
+
+def _imported_modules(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text(), str(path))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -94,6 +100,7 @@ def imported_modules(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+@functools.cache
 def is_module(name: str) -> bool:
     package, *rest = name.split(".")
     base = ROOT / "pkgs" / package.replace("_", "-") / "src" / package

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from runpod_client import Patience
 from runpod_client.client import RunPodClient
-from runpod_client.creation import Creation, Patience
+from runpod_client.creation import Creation
 from runpod_client.errors import (
     AuthenticationError,
     CircuitOpenError,

@@ -7,11 +7,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from runpod_client import Pace
+from runpod_client import Pace, Patience
 from runpod_client.breakers import Breakers, Rule
 from runpod_client.client import RunPodClient
 from runpod_client.cloud import Cloud
-from runpod_client.creation import Creation, Patience
+from runpod_client.creation import Creation
 from runpod_client.dialects.graphql import GraphQLCloud
 from runpod_client.dialects.rest_v2 import RestV2Cloud
 from runpod_client.hooks import Hooks

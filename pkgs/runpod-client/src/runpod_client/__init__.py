@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from runpod_client.changes import Change, Tracker
-    from runpod_client.client import RunPodClient, open_client
+    from runpod_client.client import RunPodClient
     from runpod_client.cloud import Cloud
     from runpod_client.conditions import Condition, Diagnosis, diagnose
     from runpod_client.config import ClientSettings
-    from runpod_client.creation import Patience
     from runpod_client.errors import (
         AmbiguousPodError,
         APIError,
@@ -63,17 +62,17 @@ if TYPE_CHECKING:
         Stock,
         Template,
     )
-    from runpod_client.pace import Pace
+    from runpod_client.opening import open_client
+    from runpod_client.pace import Pace, Patience
     from runpod_client.quota import Priority, reading_as
     from runpod_client.wait import wait_until
 
 _HOMES = {
     "changes": "Change Tracker",
-    "client": "RunPodClient open_client",
+    "client": "RunPodClient",
     "cloud": "Cloud",
     "conditions": "Condition Diagnosis diagnose",
     "config": "ClientSettings",
-    "creation": "Patience",
     "errors": (
         "APIError AmbiguousPodError AuthenticationError CapabilityMissingError "
         "CapabilityRetiredError CircuitOpenError ConfigError ConfirmationRequiredError DeadlineError "
@@ -88,7 +87,8 @@ _HOMES = {
         "GPUOffer GPUUtilization LogLine NetworkVolume Placement Pod PodEdit PodSpec "
         "PodStatus PortMapping Preference Protocol SSHAddress Secret Stock Template"
     ),
-    "pace": "Pace",
+    "opening": "open_client",
+    "pace": "Pace Patience",
     "quota": "Priority reading_as",
     "wait": "wait_until",
 }

@@ -6,7 +6,7 @@ environment or talk to people; times and the cloud are given to it.
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from datetime import datetime
 from decimal import Decimal
@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Self
 from runpod_client import marks
 from runpod_client.cloud import Cloud
 from runpod_client.conditions import Condition, Diagnosis, Evidence, diagnose
-from runpod_client.config import ClientSettings
 from runpod_client.errors import APIError, ConfigError
 from runpod_client.identities import Identity, IdentityStore
 from runpod_client.intents import Journal
@@ -27,27 +26,24 @@ from runpod_client.model import (
     PodEdit,
     PodSpec,
     PodStatus,
-    Secret,
 )
-from runpod_client.nearest import render_nearest
-from runpod_client.owners import ensure_owner
 from runpod_client.pace import (
     START_TIMEOUT_SECONDS,
     STOP_TIMEOUT_SECONDS,
     Pace,
+    Patience,
     silent,
 )
 from runpod_client.selection import no_such_pod, select_pod
 
 # what only some calls need is loaded by the first of them: most commands list pods
 if TYPE_CHECKING:
-    from runpod_client.creation import Creation, Patience
+    from runpod_client.announcements import Announcements
+    from runpod_client.creation import Creation
     from runpod_client.hooks import Hooks
     from runpod_client.leases import LeaseKeeper
     from runpod_client.lifecycle import Lifecycle
     from runpod_client.plans import Plan, StartPlan
-    from runpod_client.told import Told
-    from runpod_client.transport import Transport
 
 _LOG_LINES = 100
 _TOLD_WHOLE = {Condition.STOPPED_BY_USER, Condition.OUTBID, Condition.TERMINATED}
@@ -68,7 +64,7 @@ class RunPodClient:
         identities: IdentityStore,
         *,
         owner: Callable[[], str],
-        patience: "Patience | None" = None,
+        patience: Patience | None = None,
         pace: Pace | None = None,
         hooks: "Hooks | None" = None,
     ) -> None:
@@ -76,7 +72,7 @@ class RunPodClient:
         self._journal = journal
         self._identities = identities
         self._owner = owner
-        self._patience = patience
+        self._patience = patience or Patience()
         self._pace = pace or Pace()
         self._hooks = hooks
 
@@ -165,7 +161,7 @@ class RunPodClient:
         if interrupted is not None:
             return interrupted
         placements = plan.get_placements()
-        with self._told.create(plan.spec) as made:
+        with self._announcements.create(plan.spec) as made:
             on_status("renting")
             pod = creation.rent(
                 plan.spec, placements, allow_duplicate_name=allow_duplicate_name
@@ -203,7 +199,7 @@ class RunPodClient:
 
     def expiring(self, pod: Pod, reason: str) -> AbstractContextManager[None]:
         """Tell the hooks of `lease_expired` while a pod is ended for it."""
-        return self._told.expire(pod, reason)
+        return self._announcements.expire(pod, reason)
 
     def find_pod(self, pod_id: str) -> Pod | None:
         """Return a pod, None when there is none of that id."""
@@ -459,26 +455,26 @@ class RunPodClient:
         return diagnose(pod, now=now, logs=logs, evidence=evidence)
 
     @functools.cached_property
-    def _told(self) -> "Told":
-        from runpod_client.told import Told  # noqa: PLC0415  # see above
+    def _announcements(self) -> "Announcements":
+        from runpod_client.announcements import Announcements  # noqa: PLC0415
 
-        return Told(self._hooks, owner=self._owner)
+        return Announcements(self._hooks, owner=self._owner)
 
     @functools.cached_property
     def _lifecycle(self) -> "Lifecycle":
         from runpod_client.lifecycle import Lifecycle  # noqa: PLC0415  # see above
 
-        return Lifecycle(self.cloud, self._pace, self._told)
+        return Lifecycle(self.cloud, self._pace, self._announcements)
 
     def _creation(self) -> "Creation":
-        from runpod_client.creation import Creation, Patience  # noqa: PLC0415
+        from runpod_client.creation import Creation  # noqa: PLC0415  # see above
 
         return Creation(
             self.cloud,
             self._journal,
             self._identities,
             owner=self._owner(),
-            patience=self._patience or Patience(),
+            patience=self._patience,
             now=self._pace.now,
             sleep=self._pace.sleep,
         )
@@ -489,91 +485,3 @@ class RunPodClient:
         # a pod that is gone, or whose environment RunPod did not tell
         intent = self._journal.find_by_pod(pod_id)
         return intent.intent_id if intent else None
-
-
-def open_client(
-    settings: ClientSettings, *, hooks: "Hooks | None" = None
-) -> RunPodClient:
-    """Return a client for the account the settings name; no call is made yet.
-
-    Args:
-        hooks: Programs that run when something happens to a pod; the client ends what
-            is left of them. None runs none.
-
-    Raises:
-        ConfigError: There is no API key, or the base URL is no good.
-    """
-    if not settings.api_key:
-        raise ConfigError(
-            "there is no RunPod API key",
-            setting="api_key",
-            hint="Set RUNPOD_API_KEY_FILE (a file with the key, mode 600) or "
-            "RUNPOD_API_KEY. To try without an account: runpod-sim serve",
-        )
-    state_dir = settings.state_dir
-    from runpod_client.creation import Patience  # noqa: PLC0415  # see above
-
-    # a create counts as never made only after its request has surely ended
-    abandon_after = max(90.0, 3 * settings.api_timeout_seconds)
-    return RunPodClient(
-        open_cloud(settings),
-        Journal(state_dir),
-        IdentityStore(state_dir / "identities"),
-        owner=lambda: settings.owner or ensure_owner(state_dir),
-        patience=Patience(abandon_after_seconds=abandon_after),
-        hooks=hooks,
-    )
-
-
-def open_cloud(settings: ClientSettings) -> Cloud:
-    """Return the wire the settings name: one dialect, or each where it is better."""
-    # requests is slow to import and --help has no use for it
-    from runpod_client.transport import Transport  # noqa: PLC0415
-
-    if settings.dialect not in _DIALECTS:
-        raise ConfigError(
-            f"there is no dialect {settings.dialect!r}",
-            setting="dialect",
-            hint=render_nearest(settings.dialect, _DIALECTS),
-        )
-    transport = Transport(
-        base_url=settings.api_url,
-        api_key=settings.api_key or Secret(),
-        timeout_seconds=settings.api_timeout_seconds,
-    )
-    return _DIALECTS[settings.dialect](settings, transport)
-
-
-def _open_graphql(_settings: ClientSettings, transport: "Transport") -> Cloud:
-    from runpod_client.dialects.graphql import GraphQLCloud  # noqa: PLC0415
-
-    return GraphQLCloud(transport)
-
-
-def _open_rest_v2(_settings: ClientSettings, transport: "Transport") -> Cloud:
-    from runpod_client.dialects.rest_v2 import RestV2Cloud  # noqa: PLC0415
-
-    return RestV2Cloud(transport)
-
-
-def _open_routed(settings: ClientSettings, transport: "Transport") -> Cloud:
-    from runpod_client.dialects.decisions import Decisions  # noqa: PLC0415
-    from runpod_client.dialects.routing import RoutedCloud  # noqa: PLC0415
-
-    decisions = Decisions(
-        settings.state_dir / "dialects.json",
-        base_url=settings.api_url,
-        api_key=settings.api_key or Secret(),
-    )
-    return RoutedCloud(
-        lambda: _open_graphql(settings, transport),
-        lambda: _open_rest_v2(settings, transport),
-        decisions,
-    )
-
-
-_DIALECTS: Mapping[str, Callable[[ClientSettings, "Transport"], Cloud]] = {
-    "auto": _open_routed,
-    "graphql": _open_graphql,
-    "rest_v2": _open_rest_v2,
-}

@@ -73,8 +73,8 @@ def _rows(kind: str, ask: "Callable[[RunPodClient], list[Row]]") -> "list[Row]":
     import time  # noqa: PLC0415
 
     from runpod_client import config, logs  # noqa: PLC0415
-    from runpod_client.client import open_client  # noqa: PLC0415
     from runpod_client.errors import Error  # noqa: PLC0415
+    from runpod_client.opening import open_client  # noqa: PLC0415
 
     logs.configure(level="error")
     cache: dict[str, Any] = {}

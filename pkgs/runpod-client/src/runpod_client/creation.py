@@ -14,7 +14,7 @@ What an answer means for the intent:
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from runpod_client import marks
@@ -39,6 +39,7 @@ from runpod_client.intents import (
 )
 from runpod_client.logs import get_logger
 from runpod_client.model import Placement, Pod, PodSpec, PodStatus
+from runpod_client.pace import Patience
 from runpod_client.selection import check_name_is_free
 
 # after these a pod may exist all the same
@@ -47,22 +48,6 @@ DOUBTFUL = (TransportError, UnavailableError, ProtocolError)
 _USABLE = (PodStatus.STARTING, PodStatus.RUNNING)
 
 _log = get_logger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Patience:
-    """How long listings are looked through for a pod whose create got no answer.
-
-    Attributes:
-        listings: How often, after a lost answer.
-        pause_seconds: Between two of them.
-        abandon_after_seconds: A create that listings do not show this long after it
-            was sent made no pod. It must be longer than a request can be under way.
-    """
-
-    listings: int = 5
-    pause_seconds: float = 2.0
-    abandon_after_seconds: float = 90.0
 
 
 class Creation:

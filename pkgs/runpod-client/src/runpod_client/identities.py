@@ -5,13 +5,13 @@ create; it is therefore filed under the intent's id, which the pod carries as a 
 Files: `<state>/identities/<intent id>/id_ed25519{,.pub}`, folder 0700, key 0600.
 """
 
-import os
 import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from runpod_client.errors import ConfigError
+from runpod_client.private_files import write_private
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
@@ -43,9 +43,10 @@ class IdentityStore:
         folder = self._path(name)
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _write(folder / "id_ed25519.pub", public.encode() + b"\n", mode=0o644)
+            public_file = folder / "id_ed25519.pub"
+            write_private(public_file, public.encode() + b"\n", mode=0o644)
             # the private half last: find() sees the pair only when it is whole
-            _write(folder / "id_ed25519", private, mode=0o600)
+            write_private(folder / "id_ed25519", private)
         except OSError as error:
             raise ConfigError(
                 f"cannot write the SSH identity to {folder}: {error.strerror}",
@@ -92,15 +93,3 @@ def _generate(*, comment: str) -> tuple[bytes, str]:
         serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
     )
     return private, f"{public.decode()} {comment}"
-
-
-def _write(path: Path, content: bytes, *, mode: int) -> None:
-    """Write a file whole or not at all, with its mode from the first byte on."""
-    scratch = path.with_suffix(".tmp")
-    scratch.unlink(missing_ok=True)
-    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(path)

@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import TypeVar
 
 from runpod_client import marks
+from runpod_client.announcements import Announcements
 from runpod_client.cloud import Cloud
 from runpod_client.conditions import Evidence, diagnose
 from runpod_client.errors import (
@@ -31,7 +32,6 @@ from runpod_client.model import LogLine, Pod, PodEdit, PodStatus
 from runpod_client.pace import Pace, silent
 from runpod_client.readiness import Goal, GoalKind, Plan, Watch, make_probe
 from runpod_client.selection import no_such_pod
-from runpod_client.told import Told
 from runpod_client.wait import wait_until
 
 Value = TypeVar("Value")
@@ -49,10 +49,10 @@ _log = get_logger(__name__)
 class Lifecycle:
     """What can be done to a pod that is there."""
 
-    def __init__(self, cloud: Cloud, pace: Pace, told: Told) -> None:
+    def __init__(self, cloud: Cloud, pace: Pace, announcements: Announcements) -> None:
         self._cloud = cloud
         self._pace = pace
-        self._told = told
+        self._announcements = announcements
         self._turns = Turns()
 
     def start(
@@ -82,7 +82,7 @@ class Lifecycle:
             else:
                 self._cloud.start_pod(pod, bid_usd_per_gpu_hour=bid_usd_per_gpu_hour)
 
-        with self._told.start(pod):
+        with self._announcements.start(pod):
             self._ask(change, pod.pod_id, _is_started)
             _log.info("pod_started", pod_id=pod.pod_id, pod_name=pod.name)
         return True
@@ -97,7 +97,7 @@ class Lifecycle:
         with self._turns.take(pod.pod_id) as was_taken:
             if was_taken and is_stopped(self._cloud.find_pod(pod.pod_id)):
                 return False
-            with self._told.stop(pod):
+            with self._announcements.stop(pod):
                 self._ask(
                     lambda: self._cloud.stop_pod(pod.pod_id), pod.pod_id, is_stopped
                 )
@@ -154,7 +154,7 @@ class Lifecycle:
         if pod is not None and pod.status is PodStatus.TERMINATED:
             return False
         did = False
-        with self._told.terminate(pod), contextlib.suppress(NotFoundError):
+        with self._announcements.terminate(pod), contextlib.suppress(NotFoundError):
             self._ask(lambda: self._cloud.terminate_pod(pod_id), pod_id, _is_gone)
             did = True
         self._wait_until_gone(pod_id, timeout)
@@ -254,7 +254,7 @@ class Lifecycle:
             on_status,
             interval=plan.probe_seconds,
         )
-        self._told.ready(pod)
+        self._announcements.ready(pod)
         return pod
 
     def wait(

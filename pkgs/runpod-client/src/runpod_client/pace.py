@@ -26,3 +26,19 @@ class Pace:
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How long listings are looked through for a pod whose create got no answer.
+
+    Attributes:
+        listings: How often, after a lost answer.
+        pause_seconds: Between two of them.
+        abandon_after_seconds: A create that listings do not show this long after it
+            was sent made no pod. It must be longer than a request can be under way.
+    """
+
+    listings: int = 5
+    pause_seconds: float = 2.0
+    abandon_after_seconds: float = 90.0

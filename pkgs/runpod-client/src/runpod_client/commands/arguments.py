@@ -94,7 +94,7 @@ def with_client(function: Callable[..., Any]) -> Callable[..., Any]:
     @console.options()
     @functools.wraps(function)
     def wrapper(session: Session, /, *args: Any, **kwargs: Any) -> Any:
-        from runpod_client.client import open_client  # noqa: PLC0415  # slow
+        from runpod_client.opening import open_client  # noqa: PLC0415  # slow
 
         settings = load_settings(session)
         with open_client(settings, hooks=_load_hooks(session, settings)) as client:

@@ -178,7 +178,7 @@ def _find_default_lease(session: Session, layers: "Layers") -> "timedelta | None
 
 
 def _list_kept(session: Session) -> list[Any]:
-    from runpod_client.client import open_client  # noqa: PLC0415  # slow
+    from runpod_client.opening import open_client  # noqa: PLC0415  # slow
 
     with open_client(load_settings(session)) as client:
         return client.cloud.list_templates()
@@ -186,7 +186,7 @@ def _list_kept(session: Session) -> list[Any]:
 
 def _resolve_pod(session: Session, pod: str) -> "tuple[Pod, dict[str, str]]":
     """Return a pod, and the display names of GPU types by their ids."""
-    from runpod_client.client import open_client  # noqa: PLC0415  # slow
+    from runpod_client.opening import open_client  # noqa: PLC0415  # slow
 
     with open_client(load_settings(session)) as client:
         found = client.resolve_pod(pod)

@@ -10,12 +10,9 @@ are found by a hash of the address and the key.
 
 import enum
 import hashlib
-import os
-import tempfile
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -23,6 +20,7 @@ import msgspec
 from runpod_client.dialects.capabilities import Dialect
 from runpod_client.logs import get_logger
 from runpod_client.model import Capability, Secret
+from runpod_client.private_files import write_private
 
 TTL_SECONDS = 3600.0
 MAX_FILE_BYTES = 64 * 1024
@@ -119,7 +117,7 @@ class Decisions:
         kept = dict(list(book.items())[-(MAX_ACCOUNTS - 1) :])
         kept[self._account] = {n: e for n, e in entries.items() if self._is_fresh(e)}
         try:
-            _write(self._path, msgspec.json.encode(kept))
+            write_private(self._path, msgspec.json.encode(kept))
         except OSError as error:  # only asked anew then
             _log.debug("dialects_not_kept", error_detail=str(error))
 
@@ -137,18 +135,3 @@ def _read(path: Path | None) -> _Book:
             return msgspec.json.decode(file.read(MAX_FILE_BYTES), type=_Book)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return {}
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write the file whole or not at all, readable by its owner alone."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # a name of its own: several processes may write at once
-    descriptor, scratch = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        Path(scratch).replace(path)
-    except OSError:
-        with suppress(OSError):
-            Path(scratch).unlink()
-        raise

@@ -11,7 +11,7 @@ from runpod_client.hooks import HookDocument, Hooks
 from runpod_client.model import Pod, PodSpec
 
 
-class Told:
+class Announcements:
     """Those who are told what happens to pods; nobody, where there are no hooks."""
 
     def __init__(self, hooks: Hooks | None, *, owner: Callable[[], str]) -> None:

@@ -1,0 +1,105 @@
+"""From settings to a client: which wire, which state folder, whose pods."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from runpod_client.client import RunPodClient
+from runpod_client.cloud import Cloud
+from runpod_client.config import ClientSettings
+from runpod_client.errors import ConfigError
+from runpod_client.identities import IdentityStore
+from runpod_client.intents import Journal
+from runpod_client.model import Secret
+from runpod_client.nearest import render_nearest
+from runpod_client.owners import ensure_owner
+from runpod_client.pace import Patience
+
+if TYPE_CHECKING:
+    from runpod_client.hooks import Hooks
+    from runpod_client.transport import Transport
+
+
+def open_client(
+    settings: ClientSettings, *, hooks: "Hooks | None" = None
+) -> RunPodClient:
+    """Return a client for the account the settings name; no call is made yet.
+
+    Args:
+        hooks: Programs that run when something happens to a pod; the client ends what
+            is left of them. None runs none.
+
+    Raises:
+        ConfigError: There is no API key, or the base URL is no good.
+    """
+    if not settings.api_key:
+        raise ConfigError(
+            "there is no RunPod API key",
+            setting="api_key",
+            hint="Set RUNPOD_API_KEY_FILE (a file with the key, mode 600) or "
+            "RUNPOD_API_KEY. To try without an account: runpod-sim serve",
+        )
+    state_dir = settings.state_dir
+    # a create counts as never made only after its request has surely ended
+    abandon_after = max(90.0, 3 * settings.api_timeout_seconds)
+    return RunPodClient(
+        open_cloud(settings),
+        Journal(state_dir),
+        IdentityStore(state_dir / "identities"),
+        owner=lambda: settings.owner or ensure_owner(state_dir),
+        patience=Patience(abandon_after_seconds=abandon_after),
+        hooks=hooks,
+    )
+
+
+def open_cloud(settings: ClientSettings) -> Cloud:
+    """Return the wire the settings name: one dialect, or each where it is better."""
+    # requests is slow to import and --help has no use for it
+    from runpod_client.transport import Transport  # noqa: PLC0415
+
+    if settings.dialect not in _DIALECTS:
+        raise ConfigError(
+            f"there is no dialect {settings.dialect!r}",
+            setting="dialect",
+            hint=render_nearest(settings.dialect, _DIALECTS),
+        )
+    transport = Transport(
+        base_url=settings.api_url,
+        api_key=settings.api_key or Secret(),
+        timeout_seconds=settings.api_timeout_seconds,
+    )
+    return _DIALECTS[settings.dialect](settings, transport)
+
+
+def _open_graphql(_settings: ClientSettings, transport: "Transport") -> Cloud:
+    from runpod_client.dialects.graphql import GraphQLCloud  # noqa: PLC0415
+
+    return GraphQLCloud(transport)
+
+
+def _open_rest_v2(_settings: ClientSettings, transport: "Transport") -> Cloud:
+    from runpod_client.dialects.rest_v2 import RestV2Cloud  # noqa: PLC0415
+
+    return RestV2Cloud(transport)
+
+
+def _open_routed(settings: ClientSettings, transport: "Transport") -> Cloud:
+    from runpod_client.dialects.decisions import Decisions  # noqa: PLC0415
+    from runpod_client.dialects.routing import RoutedCloud  # noqa: PLC0415
+
+    decisions = Decisions(
+        settings.state_dir / "dialects.json",
+        base_url=settings.api_url,
+        api_key=settings.api_key or Secret(),
+    )
+    return RoutedCloud(
+        lambda: _open_graphql(settings, transport),
+        lambda: _open_rest_v2(settings, transport),
+        decisions,
+    )
+
+
+_DIALECTS: Mapping[str, Callable[[ClientSettings, "Transport"], Cloud]] = {
+    "auto": _open_routed,
+    "graphql": _open_graphql,
+    "rest_v2": _open_rest_v2,
+}
