@@ -108,9 +108,10 @@ class Plan:
     """How often what is asked, in seconds between the starts of two askings.
 
     Attributes:
-        eager_looks: So many calls to RunPod come `eager_seconds` apart: a pod whose
-            image its host has already is up in a moment. All later ones are
-            `api_seconds` apart, so that a wait costs a call per five seconds and these.
+        eager_looks: So many calls to RunPod come `eager_seconds` apart, at first and
+            once the container runs: an image that its host has already, and ports, are
+            there in a moment. All others are `api_seconds` apart, so that a wait costs
+            a call per five seconds and these.
     """
 
     eager_looks: int = 4
@@ -182,6 +183,7 @@ class Watch:
         self._looked_at: float | None = None
         self._probed_at: float | None = None
         self._calls = 0
+        self._was_up = False
         self._target: Pod | None = None
         self._status = "not asked yet"
 
@@ -215,6 +217,9 @@ class Watch:
     def _see(self, pod: Pod | None) -> None:
         target = self._target
         if pod is not None and pod.status is PodStatus.RUNNING:
+            if not self._was_up:
+                # its ports are mapped in a moment: be eager once more
+                self._was_up, self._calls = True, 0
             self._target = pod
             return
         # the host fails to report now and then; its container runs on meanwhile
