@@ -280,7 +280,9 @@ def test_spot_is_chosen_at_the_bid_and_on_demand_where_there_is_none() -> None:
 def test_withdrawn_spot_is_rented_on_demand_with_the_same_constraints() -> None:
     wish = Constraints(bid="floor")
 
-    (placement,) = choose([RTX_4090], wish, is_spot_available=False).candidates
+    (placement,) = choose(
+        [replace(RTX_4090, minimum_bid_usd_per_gpu_hour=None)], wish
+    ).candidates
 
     assert placement.bid_usd_per_gpu_hour is None
     assert placement.price_usd_per_hour == Decimal("0.34")
@@ -290,7 +292,9 @@ def test_price_limit_holds_when_a_bid_turns_into_on_demand() -> None:
     wish = Constraints(bid="floor", max_price_usd_per_hour=Decimal("0.3"))
 
     assert choose([RTX_4090], wish).candidates
-    assert not choose([RTX_4090], wish, is_spot_available=False).candidates
+    assert not choose(
+        [replace(RTX_4090, minimum_bid_usd_per_gpu_hour=None)], wish
+    ).candidates
 
 
 def test_history_of_floors_is_that_of_the_type_and_cloud() -> None:

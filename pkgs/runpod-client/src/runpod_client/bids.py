@@ -115,18 +115,15 @@ def decide_bid(
     strategy: BidStrategy,
     market: Market,
     *,
-    is_spot_available: bool = True,
     cap_share: Decimal = DEFAULT_CAP_SHARE,
 ) -> BidDecision:
     """Return how to rent in this market.
 
     Args:
-        is_spot_available: False once RunPod has withdrawn spot altogether, which
-            callers learn from `CapabilityMissingError`.
         cap_share: The largest share of the on-demand price to bid. A strategy that
             names a share itself, or a price, does not heed it.
     """
-    floor = market.floor if is_spot_available else None
+    floor = market.floor
     if floor is None:
         return _give_up(strategy, market, "spot is not offered")
     if strategy.kind is BidKind.FIXED:
@@ -151,7 +148,6 @@ def decide_next_bid(
     *,
     last_bid: Decimal,
     outbid_count: int,
-    is_spot_available: bool = True,
     cap_share: Decimal = DEFAULT_CAP_SHARE,
 ) -> BidDecision:
     """Return how to rent again after having been outbid.
@@ -166,9 +162,7 @@ def decide_next_bid(
         outbid_count: How often this pod was outbid so far, this time included; 0
             for one that was stopped otherwise.
     """
-    first = decide_bid(
-        strategy, market, is_spot_available=is_spot_available, cap_share=cap_share
-    )
+    first = decide_bid(strategy, market, cap_share=cap_share)
     floor, bid = market.floor, first.bid_usd_per_gpu_hour
     is_fixed = strategy.kind is BidKind.FIXED
     if floor is None or bid is None or is_fixed or outbid_count < 1:

@@ -75,7 +75,6 @@ class _Rules:
     data_centers: frozenset[str]
     min_cuda: tuple[int, ...]
     bid: BidStrategy | None
-    is_spot_available: bool
     history: History
 
 
@@ -91,7 +90,6 @@ def choose(
     offers: Sequence[GPUOffer],
     wanted: Constraints,
     *,
-    is_spot_available: bool = True,
     history: History = NO_HISTORY,
 ) -> Choice:
     """Return every way to rent what is wanted, best first, and what does not do.
@@ -100,13 +98,12 @@ def choose(
     by id. `Preference.ORDER` puts the position in `wanted.gpu_types` before all that.
 
     Args:
-        is_spot_available: False once RunPod has withdrawn spot; bids are then rented
-            on demand as far as their strategy allows.
+        history: Floors seen lately, for bids by percentile.
 
     Raises:
         ConfigError: The bid or the CUDA version wanted cannot be read.
     """
-    rules = _make_rules(wanted, is_spot_available=is_spot_available, history=history)
+    rules = _make_rules(wanted, history=history)
     found: list[_Candidate] = []
     rejected: list[Rejection] = []
     for offer in offers:
@@ -139,16 +136,13 @@ def parse_cuda(text: str) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-def _make_rules(
-    wanted: Constraints, *, is_spot_available: bool, history: History
-) -> _Rules:
+def _make_rules(wanted: Constraints, *, history: History) -> _Rules:
     return _Rules(
         wanted=wanted,
         positions={g: i for i, g in reversed(list(enumerate(wanted.gpu_types)))},
         data_centers=frozenset(wanted.data_center_ids),
         min_cuda=parse_cuda(wanted.min_cuda) if wanted.min_cuda else (),
         bid=parse_bid(wanted.bid) if wanted.bid else None,
-        is_spot_available=is_spot_available,
         history=history,
     )
 
@@ -241,7 +235,7 @@ def _decide(offer: GPUOffer, rules: _Rules) -> BidDecision:
         on_demand=on_demand,
         history=rules.history.get((offer.gpu_type, offer.cloud_type), ()),
     )
-    return decide_bid(rules.bid, market, is_spot_available=rules.is_spot_available)
+    return decide_bid(rules.bid, market)
 
 
 def _sort_key(candidate: _Candidate, rules: _Rules) -> tuple[Any, ...]:

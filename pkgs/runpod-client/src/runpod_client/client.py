@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from runpod_client.leases import LeaseKeeper
     from runpod_client.lifecycle import Lifecycle
     from runpod_client.plans import Plan, StartPlan
+    from runpod_client.price_history import PriceHistory
 
 _LOG_LINES = 100
 _TOLD_WHOLE = {Condition.STOPPED_BY_USER, Condition.OUTBID, Condition.TERMINATED}
@@ -67,6 +68,7 @@ class RunPodClient:
         patience: Patience | None = None,
         pace: Pace | None = None,
         hooks: "Hooks | None" = None,
+        open_prices: "Callable[[], PriceHistory] | None" = None,
     ) -> None:
         self.cloud = cloud
         self._journal = journal
@@ -75,6 +77,7 @@ class RunPodClient:
         self._patience = patience or Patience()
         self._pace = pace or Pace()
         self._hooks = hooks
+        self._open_prices = open_prices
 
     def __enter__(self) -> Self:
         return self
@@ -119,7 +122,12 @@ class RunPodClient:
         if spec.network_volume_id:
             spec = bind_to_volume(spec, self.cloud.list_network_volumes())
         offers = self.list_gpu_offers(gpu_count=spec.place.gpu_count)
-        return make_plan(spec, offers)
+        bids = any(place.bid for place in (spec.place, *spec.fallbacks))
+        if not bids or self._open_prices is None:
+            return make_plan(spec, offers)
+        prices = self._open_prices()
+        prices.add(offers, self._pace.now())
+        return make_plan(spec, offers, prices.read(self._pace.now()))
 
     def plan_start(
         self, pod: Pod, *, bid_usd_per_gpu_hour: Decimal | None

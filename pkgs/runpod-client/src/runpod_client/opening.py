@@ -1,6 +1,7 @@
 """From settings to a client: which wire, which state folder, whose pods."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runpod_client.client import RunPodClient
@@ -16,6 +17,7 @@ from runpod_client.pace import Patience
 
 if TYPE_CHECKING:
     from runpod_client.hooks import Hooks
+    from runpod_client.price_history import PriceHistory
     from runpod_client.transport import Transport
 
 
@@ -48,7 +50,14 @@ def open_client(
         owner=lambda: settings.owner or ensure_owner(state_dir),
         patience=Patience(abandon_after_seconds=abandon_after),
         hooks=hooks,
+        open_prices=lambda: _open_prices(state_dir),
     )
+
+
+def _open_prices(state_dir: Path) -> "PriceHistory":
+    from runpod_client.price_history import PriceHistory  # noqa: PLC0415  # for bids
+
+    return PriceHistory(state_dir)
 
 
 def open_cloud(settings: ClientSettings) -> Cloud:

@@ -29,15 +29,12 @@ def get_placements(
     offers: Sequence[GPUOffer],
     places: Sequence[Constraints],
     *,
-    is_spot_available: bool = True,
     history: History = NO_HISTORY,
 ) -> tuple[Placement, ...]:
     """Return the ways to rent at several places, those of the first place first.
 
     Args:
         places: `PodSpec.place` and then its `fallbacks`; at least one.
-        is_spot_available: False once RunPod has withdrawn spot; bids are then rented
-            on demand as far as their strategy allows.
 
     Raises:
         NoCapacityError: What fits somewhere is out of stock.
@@ -45,18 +42,11 @@ def get_placements(
     """
     found: dict[Placement, None] = {}
     for place in places:
-        choice = choose(
-            offers, place, is_spot_available=is_spot_available, history=history
-        )
+        choice = choose(offers, place, history=history)
         found.update(dict.fromkeys(choice.candidates))
     if found:
         return tuple(found)
-    failures = [
-        explain_failure(
-            offers, place, is_spot_available=is_spot_available, history=history
-        )
-        for place in places
-    ]
+    failures = [explain_failure(offers, place, history=history) for place in places]
     # what is out of stock comes back; the rest must be asked for otherwise
     raise next((f for f in failures if isinstance(f, NoCapacityError)), failures[0])
 
@@ -65,7 +55,6 @@ def explain_failure(
     offers: Sequence[GPUOffer],
     wanted: Constraints,
     *,
-    is_spot_available: bool = True,
     history: History = NO_HISTORY,
 ) -> ConfigError | NoCapacityError:
     """Return the error for what nothing fits: the constraint that stands in the way.
@@ -78,7 +67,6 @@ def explain_failure(
         return choose(
             among,
             replace(place, prefer=Preference.PRICE),
-            is_spot_available=is_spot_available,
             history=history,
         )
 

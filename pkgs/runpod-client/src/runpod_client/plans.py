@@ -1,12 +1,12 @@
 """What renting a wanted pod can come to, before anything is asked for; pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from runpod_client import marks
 from runpod_client.bids import Market, decide_next_bid, parse_bid
-from runpod_client.choice import Choice, choose
+from runpod_client.choice import NO_HISTORY, Choice, History, choose
 from runpod_client.errors import ConfigError, NotFoundError
 from runpod_client.model import (
     CloudType,
@@ -37,6 +37,7 @@ class Plan:
     spec: PodSpec
     offers: tuple[GPUOffer, ...]
     choices: tuple[Choice, ...]
+    history: History = field(default_factory=dict, repr=False)
 
     def get_placements(self) -> tuple[Placement, ...]:
         """Return the ways to rent it, best first, those of fallbacks last.
@@ -45,7 +46,8 @@ class Plan:
             NoCapacityError: What fits is out of stock.
             ConfigError: Nothing fits; the message names what stands in the way.
         """
-        return get_placements(self.offers, (self.spec.place, *self.spec.fallbacks))
+        places = (self.spec.place, *self.spec.fallbacks)
+        return get_placements(self.offers, places, history=self.history)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +65,13 @@ class StartPlan:
     reason: str = ""
 
 
-def make_plan(spec: PodSpec, offers: Sequence[GPUOffer]) -> Plan:
+def make_plan(
+    spec: PodSpec, offers: Sequence[GPUOffer], history: History = NO_HISTORY
+) -> Plan:
     """Return what can be rented for a spec.
+
+    Args:
+        history: Floors seen lately, for bids by percentile.
 
     Raises:
         NotFoundError: RunPod has no such GPU type.
@@ -79,7 +86,8 @@ def make_plan(spec: PodSpec, offers: Sequence[GPUOffer]) -> Plan:
     return Plan(
         spec=spec,
         offers=tuple(offers),
-        choices=tuple(choose(offers, place) for place in places),
+        choices=tuple(choose(offers, place, history=history) for place in places),
+        history=history,
     )
 
 
