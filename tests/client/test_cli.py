@@ -585,6 +585,55 @@ def test_create_whose_answer_is_lost_ends_with_one_pod_in_the_simulator(
     assert pod["pod_id"] == created["pod_id"]
 
 
+def test_pod_is_read_changed_and_watched_from_the_command_line(
+    sim: SimServer, tmp_path: Path
+) -> None:
+    environ = {**sim.env, "RUNPOD_STATE_DIR": str(tmp_path / "state")}
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        done = run_with(environ, *arguments)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    run(*CREATE, "--volume", "10", "--env", "A=1", "--yes")
+    names = run("pods", "list", "--mine", "-o", "name").stdout.split()
+    log = document(run("pods", "logs", "t", "--system", "--tail", "5", "--json"))
+    watched = run("pods", "watch", "--json", "--for", "0").stdout.splitlines()
+    renamed = document(run("pods", "edit", "t", "--name", "u", "--json"))
+    edit = ("pods", "edit", "u", "--env", "B=2", "--unset", "A", "--yes", "--json")
+    edited = document(run(*edit))
+    restarted = document(run("pods", "restart", "u", "--yes", "--json"))
+    run("pods", "wait", "u", "--for", "tcp:22")
+
+    assert names == ["t"]
+    assert [line["source"] for line in log["lines"]] == ["system"] * len(log["lines"])
+    assert any("pull image" in line["text"] for line in log["lines"])
+    assert [json.loads(line)["kind"] for line in watched] == ["appeared"]
+    assert renamed["name"] == "u"
+    assert {"B", "RUNPOD_CLIENT_OWNER"} <= set(edited["env_names"])
+    assert "A" not in edited["env_names"]
+    assert restarted["started_at"] > renamed["started_at"]
+
+
+def test_edit_that_changes_nothing_is_a_usage_error(
+    run: Run, runpod: RunPodScript
+) -> None:
+    hold(runpod, "a")
+
+    done = run("pods", "edit", "a", "--yes")
+
+    assert done.returncode == 2
+    assert "say what to change" in done.stderr
+    assert runpod.counts["editPod"] == 0
+
+
+def test_names_of_a_result_without_any_are_a_usage_error(run: Run) -> None:
+    done = run("account", "show", "-o", "name")
+
+    assert done.returncode == 2
+    assert "has no names" in done.stderr
+
+
 REFUSALS = {
     "no_capacity": (5, "free now"),
     "insufficient_balance": (5, "balance does not cover"),

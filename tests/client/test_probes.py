@@ -2,49 +2,16 @@ import re
 import socket
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
-from decimal import Decimal
 
 import pytest
 
-from runpod_client import Pod, PodStatus
-from runpod_client.model import LogLine, PortMapping, Protocol
+from runpod_client.model import LogLine, Protocol
 from runpod_client.probes import HTTPProbe, LogProbe, Outcome, Probe, SSHProbe, TCPProbe
 from support.http_server import Answer, ScriptedServer
-from support.listeners import Listener, drip, hold, listening, say
+from support.listeners import Listener, drip, hold, listening, make_pod, say
 
 BANNER = b"SSH-2.0-OpenSSH_9.6\r\n"
 LIMIT = 0.4
-
-
-def make_pod(
-    port: int | None = None,
-    *,
-    private_port: int = 22,
-    protocol: Protocol = Protocol.TCP,
-    status: PodStatus = PodStatus.RUNNING,
-) -> Pod:
-    ports: tuple[PortMapping, ...] = ()
-    if port is not None:
-        row = PortMapping(
-            private_port=private_port,
-            public_port=port,
-            ip="127.0.0.1",
-            is_public=protocol is Protocol.TCP,
-            protocol=protocol,
-        )
-        ports = (row,)
-    return Pod(
-        pod_id="50qynxzilsxoey",
-        name="trainer",
-        status=status,
-        gpu_type="NVIDIA L4",
-        gpu_count=1,
-        image="img",
-        price_usd_per_hour=Decimal("0.49"),
-        started_at=datetime(2026, 11, 1, tzinfo=UTC),
-        ports=ports,
-    )
 
 
 def test_sshd_is_ready_when_its_greeting_is_read() -> None:

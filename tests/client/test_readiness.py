@@ -8,14 +8,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
-from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from runpod_client import ConfigError, DeadlineError, Pod, PodStatus
-from runpod_client.model import PortMapping, Protocol
 from runpod_client.probes import Probe, RunningProbe, SSHProbe
 from runpod_client.readiness import (
     Goal,
@@ -30,39 +28,9 @@ from runpod_client.readiness import (
 )
 from runpod_client.wait import wait_until
 from support.clock import FakeTime
-from support.listeners import Listener, listening, say
+from support.listeners import Listener, listening, make_pod, say
 
 BANNER = b"SSH-2.0-OpenSSH_9.6\r\n"
-
-
-def make_pod(
-    port: int | None = None,
-    *,
-    private_port: int = 22,
-    protocol: Protocol = Protocol.TCP,
-    status: PodStatus = PodStatus.RUNNING,
-) -> Pod:
-    ports: tuple[PortMapping, ...] = ()
-    if port is not None:
-        row = PortMapping(
-            private_port=private_port,
-            public_port=port,
-            ip="127.0.0.1",
-            is_public=protocol is Protocol.TCP,
-            protocol=protocol,
-        )
-        ports = (row,)
-    return Pod(
-        pod_id="50qynxzilsxoey",
-        name="trainer",
-        status=status,
-        gpu_type="NVIDIA L4",
-        gpu_count=1,
-        image="img",
-        price_usd_per_hour=Decimal("0.49"),
-        started_at=datetime(2026, 11, 1, tzinfo=UTC),
-        ports=ports,
-    )
 
 
 @pytest.mark.parametrize(

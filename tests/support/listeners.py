@@ -7,6 +7,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from runpod_client import Pod, PodStatus, PortMapping, Protocol
 
 
 @dataclass
@@ -89,3 +93,34 @@ def drip(connection: socket.socket) -> None:
     while True:
         connection.sendall(b"x")
         time.sleep(0.05)
+
+
+def make_pod(
+    port: int | None = None,
+    *,
+    private_port: int = 22,
+    protocol: Protocol = Protocol.TCP,
+    status: PodStatus = PodStatus.RUNNING,
+) -> Pod:
+    """Return a running pod whose private port is mapped to a local one."""
+    ports: tuple[PortMapping, ...] = ()
+    if port is not None:
+        row = PortMapping(
+            private_port=private_port,
+            public_port=port,
+            ip="127.0.0.1",
+            is_public=protocol is Protocol.TCP,
+            protocol=protocol,
+        )
+        ports = (row,)
+    return Pod(
+        pod_id="50qynxzilsxoey",
+        name="trainer",
+        status=status,
+        gpu_type="NVIDIA L4",
+        gpu_count=1,
+        image="img",
+        price_usd_per_hour=Decimal("0.49"),
+        started_at=datetime(2026, 11, 1, tzinfo=UTC),
+        ports=ports,
+    )
