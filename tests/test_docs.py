@@ -3,7 +3,12 @@
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+import click
+
+from runpod_client.cli import cli
 
 ROOT = Path(__file__).parent.parent
 
@@ -40,3 +45,33 @@ def test_the_first_screen_of_the_readme_says_what_can_cost_money() -> None:
     assert "./scripts/demo" in text
     assert "./scripts/test" in text
     assert "## What can cost money" in text
+
+
+def leaves(command: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:
+    if not isinstance(command, click.Group):
+        yield path, command
+        return
+    context = click.Context(command)
+    for name in command.list_commands(context):
+        found = command.get_command(context, name)
+        assert found is not None
+        yield from leaves(found, f"{path} {name}")
+
+
+def test_every_command_shows_examples_that_are_commands_of_ours() -> None:
+    known = dict(leaves(cli, "runpod-client"))
+
+    for path, command in known.items():
+        shown = re.findall(
+            r"^ +(runpod-client [^|#]*)", command.epilog or "", re.MULTILINE
+        )
+        assert shown, f"{path} --help has no example"
+        for example in shown:
+            assert any(example.startswith(name) for name in known), example
+
+
+def test_every_option_says_what_it_is_for() -> None:
+    for path, command in leaves(cli, "runpod-client"):
+        for option in command.params:
+            if isinstance(option, click.Option):
+                assert option.help, f"{path} {option.opts[0]} has no help"

@@ -42,8 +42,16 @@ _LOSES_FILES = "its files outside the volume are lost"
     type=click.Path(dir_okay=False),
     help="File of KEY=VALUE lines; keeps values out of the process list.",
 )
-@click.option("--unset", "unset_names", multiple=True, metavar="KEY")
-@click.option("--volume", "volume_gb", type=click.IntRange(min=1), metavar="GB")
+@click.option(
+    "--unset", "unset_names", multiple=True, metavar="KEY", help="Remove a variable."
+)
+@click.option(
+    "--volume",
+    "volume_gb",
+    type=click.IntRange(min=1),
+    metavar="GB",
+    help="A larger volume.",
+)
 @YES_OPTION
 @with_client
 def edit_pod(

@@ -101,6 +101,7 @@ def show_pod(session: Session, client: "RunPodClient", pod: str) -> None:
     default=200,
     show_default=True,
     metavar="LINES",
+    help="How many.",
 )
 @with_client
 def show_logs(
