@@ -314,7 +314,7 @@ def test_project_cannot_redirect_the_api_key_nor_move_the_state(
 
 def test_project_the_user_trusts_may_set_everything(home: Path, project: Path) -> None:
     write(home, f'trusted_projects = ["{project.parent}"]\n')
-    write(project, "[t]\nlimit = 9\ntoken_command = 'printf from-project'\n")
+    write(project, "[t]\nlimit = 9\ntoken_command = 'sh -c \"echo from-project\"'\n")
 
     assert load_in(project).settings == Settings(
         limit=Decimal(9), token=Secret("from-project")

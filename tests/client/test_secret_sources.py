@@ -1,4 +1,5 @@
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,17 +95,20 @@ def token_of(**environ: str) -> Secret | None:
 
 
 def test_commands_output_is_the_secret_and_goes_before_the_variable() -> None:
-    command = "printf '  from command \\n'"
+    command = "sh -c 'echo \"  from command \"'"
 
     assert token_of(T_TOKEN_COMMAND=command, T_TOKEN="variable") == "from command"
 
 
 def test_command_is_run_without_a_shell() -> None:
-    assert token_of(T_TOKEN_COMMAND="echo $HOME; $(id) | x") == "$HOME; $(id) | x"
+    show = f"{sys.executable} -c 'import sys; print(*sys.argv[1:])'"
+
+    assert token_of(T_TOKEN_COMMAND=f"{show} $HOME; $(id) | x") == "$HOME; $(id) | x"
 
 
 def test_command_of_the_users_file_goes_after_the_variable(tmp_path: Path) -> None:
-    file = write(tmp_path / "c.toml", '[t]\ntoken_command = ["printf", "from file"]\n')
+    command = '["sh", "-c", "echo from file"]'
+    file = write(tmp_path / "c.toml", f"[t]\ntoken_command = {command}\n")
 
     def loaded(**environ: str) -> tuple[Secret | None, str]:
         found = load(
@@ -153,7 +157,7 @@ def test_command_in_a_file_others_can_change_is_not_run(tmp_path: Path) -> None:
         ("no-such-program-here planted", "cannot be started"),
         ("'", "is no command line"),
         ("head -c 70000 /dev/zero", "printed far more than a secret"),
-        ("printf '\\377planted'", "is not text"),
+        ("sh -c \"printf '\\377planted'\"", "is not text"),
     ],
 )
 def test_command_that_fails_says_so_without_what_it_printed_or_was_given(
