@@ -499,6 +499,19 @@ def test_key_is_read_from_a_file(
     assert runpod.counts["getAccount"] == 1
 
 
+def test_command_that_tells_the_key_is_run_once(
+    run: Run, runpod: RunPodScript, tmp_path: Path
+) -> None:
+    asked = tmp_path / "asked"
+    tell = f"sh -c 'echo x >> {asked}; echo {API_KEY}'"
+
+    done = run(*CREATE, "--explain", RUNPOD_API_KEY="", RUNPOD_API_KEY_COMMAND=tell)
+
+    assert done.returncode == 0, done.stderr
+    assert runpod.counts["listGpuTypes"] == 1
+    assert asked.read_text() == "x\n"
+
+
 @pytest.mark.usefixtures("greeting")
 def test_interrupt_ends_with_130_and_leaves_the_create_to_be_settled(
     runpod: RunPodScript, tmp_path: Path

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -93,3 +94,21 @@ def test_reader_that_goes_away_ends_the_program_quietly() -> None:
         child.wait(timeout=30)
 
     assert (child.returncode, said) == (0, "")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--json"], ["--help"]])
+def test_full_disk_is_a_sentence_and_no_bug(arguments: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    assert done.returncode == 1
+    assert "cannot write the result: No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr

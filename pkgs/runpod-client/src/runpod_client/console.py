@@ -7,6 +7,7 @@ It is on the way of every `--help`, so it imports click and little else.
 
 import atexit
 import contextlib
+import errno
 import functools
 import os
 import sys
@@ -31,6 +32,7 @@ Params = ParamSpec("Params")
 SettingsT = TypeVar("SettingsT")
 
 EXIT_BUG = 70
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 EXIT_INTERRUPTED = 130
 
 # The exit status of every error, by the most specific class named here.
@@ -96,6 +98,7 @@ class Session:
         self.profile = profile
         self.environ = environ
         self.is_interactive = is_interactive
+        self._loaded: dict[tuple[Any, ...], Any] = {}
         self._say: Callable[[str], None] = functools.partial(click.echo, err=True)
 
     @property
@@ -109,17 +112,24 @@ class Session:
         section: str,
         **flags: Any,
     ) -> SettingsT:
-        """Load settings for this run; flags that are None count as not given."""
+        """Load settings for this run; flags that are None count as not given.
+
+        Loaded once, since a secret may come from a command that is slow or that asks.
+        """
         from runpod_client import config  # noqa: PLC0415  # kept out of --help
 
-        return config.load(
-            settings_type,
-            section=section,
-            environ=self.environ,
-            config_file=self.config_file,
-            flags=flags,
-            profile=self.profile,
-        ).settings
+        key = (settings_type, section, tuple(flags.items()))
+        if key not in self._loaded:
+            self._loaded[key] = config.load(
+                settings_type,
+                section=section,
+                environ=self.environ,
+                config_file=self.config_file,
+                flags=flags,
+                profile=self.profile,
+            ).settings
+        found: SettingsT = self._loaded[key]
+        return found
 
     def emit(
         self,
@@ -371,26 +381,37 @@ def _run(command: click.Command, program: str) -> int:
             standalone_mode=False,
             terminal_width=_find_help_width(),
         )
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)
         return EXIT_INTERRUPTED
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except KeyboardInterrupt:
-        click.echo("Interrupted.", err=True)
-        return EXIT_INTERRUPTED
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else 0
-    except Exception:  # noqa: BLE001  # the boundary: a bug is shown with its traceback
-        import traceback  # noqa: PLC0415  # kept out of start-up
-
-        traceback.print_exc()
-        click.echo(
-            f"{program}: this is a bug in {program}; please report it.", err=True
-        )
-        return EXIT_BUG
+    except Exception as error:  # noqa: BLE001  # the boundary
+        return _say_unexpected(error, program)
     return result if isinstance(result, int) else 0
+
+
+def _say_unexpected(error: Exception, program: str) -> int:
+    """Show a bug with its traceback; a full disk is none. Return the status."""
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return _say_full(error)
+    import traceback  # noqa: PLC0415  # kept out of start-up
+
+    traceback.print_exception(error)
+    click.echo(f"{program}: this is a bug in {program}; please report it.", err=True)
+    return EXIT_BUG
+
+
+def _say_full(error: OSError) -> int:
+    """Tell that the result, or something beside it, did not fit; return the status."""
+    where = f" {error.filename}" if error.filename else " the result"
+    click.secho("Error: ", err=True, fg="red", bold=True, nl=False)
+    click.echo(f"cannot write{where}: {error.strerror}", err=True)
+    click.echo("  What was done is done; make room and look again.", err=True)
+    return 1
 
 
 def _leave(code: int) -> NoReturn:
@@ -403,7 +424,12 @@ def _leave(code: int) -> NoReturn:
         sys.exit(code)
     atexit._run_exitfuncs()  # noqa: SLF001  # there is no public way to run them early
     for stream in (sys.stdout, sys.stderr):
-        # a reader that has gone away is nobody to tell
-        with contextlib.suppress(OSError, ValueError):
+        try:
             stream.flush()
+        except BrokenPipeError:
+            pass  # a reader that has gone away is nobody to tell
+        except OSError as error:
+            code = code or _say_full(error)
+        except ValueError:
+            pass  # somebody closed it
     os._exit(code)
