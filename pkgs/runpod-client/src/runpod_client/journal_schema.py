@@ -17,6 +17,7 @@ It takes one step and keeps every intent; only what the older program has no pla
 import os
 import sqlite3
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -70,7 +71,7 @@ def open_journal(path: Path) -> sqlite3.Connection:
     connection = _connect(path)
     try:
         if _version(connection) != VERSION:
-            connection.execute("PRAGMA journal_mode = WAL")
+            _set_write_ahead(connection)
             _move_forward(connection, path)
         # a create must be on the disk before it is on the wire
         connection.execute("PRAGMA synchronous = FULL")
@@ -107,6 +108,24 @@ def _connect(path: Path) -> sqlite3.Connection:
         isolation_level=None,
         check_same_thread=False,
     )
+
+
+def _set_write_ahead(connection: sqlite3.Connection) -> None:
+    """Let readers and a writer work side by side, from the file's first moment on.
+
+    SQLite does not wait for a lock here: of two that open a new file at once the later
+    one is told that it is locked, whatever its time limit.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _move_forward(connection: sqlite3.Connection, path: Path) -> None:
