@@ -20,10 +20,11 @@ from decimal import Decimal
 from runpod_client.leases import render_lease
 from runpod_client.model import Pod, PodStatus
 from runpod_client.observations import Observation
-from runpod_client.prices import DISK_USD_PER_GB_MONTH, HOURS_PER_MONTH
-
-# docs.runpod.io, pricing of pods: a volume disk while its pod is stopped
-_STOPPED_VOLUME_USD_PER_GB_MONTH = Decimal("0.20")
+from runpod_client.prices import (
+    DISK_USD_PER_GB_MONTH,
+    HOURS_PER_MONTH,
+    STOPPED_VOLUME_USD_PER_GB_MONTH,
+)
 
 
 class ReapAction(enum.StrEnum):
@@ -175,7 +176,7 @@ def find_saving(pod: Pod, action: ReapAction) -> Decimal:
     if action is ReapAction.REPORT:
         return Decimal(0)
     volume_gb = 0 if pod.network_volume_id else pod.volume_gb
-    stopped_usd = volume_gb * _STOPPED_VOLUME_USD_PER_GB_MONTH / HOURS_PER_MONTH
+    stopped_usd = volume_gb * STOPPED_VOLUME_USD_PER_GB_MONTH / HOURS_PER_MONTH
     if not pod.status.is_billed:
         return stopped_usd
     disks_gb = volume_gb + pod.container_disk_gb
