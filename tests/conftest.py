@@ -1,6 +1,7 @@
 """Fixtures for all tests come from `support`; nothing else belongs here."""
 
 pytest_plugins = [
+    "support.heap",
     "support.http_server",
     "support.runpod_script",
     "support.sim",

@@ -1,6 +1,5 @@
 """Five thousand pods are read by one call, within a third of a second of CPU."""
 
-import gc
 import time
 from collections.abc import Iterator
 
@@ -29,15 +28,6 @@ def cloud(crowded_sim: SimServer, dialect: str) -> Iterator[Cloud]:
     made = open_cloud(Account(crowded_sim, dialect), timeout_seconds=30)
     yield made
     made.close()
-
-
-@pytest.fixture
-def small_heap() -> Iterator[None]:
-    """Keep what the test runner holds out of the collector's way."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.mark.usefixtures("small_heap")
