@@ -52,6 +52,7 @@ class Sshd:
     environ: dict[str, str]
     port: int = 0
     extra_config: str = ""
+    max_startups: str = "100"
     path: str = field(default_factory=lambda: os.environ["PATH"])
     process: subprocess.Popen[bytes] | None = None
 
@@ -87,7 +88,8 @@ class Sshd:
             f"AuthorizedKeysFile {self.folder}/authorized_keys\n"
             "PermitRootLogin prohibit-password\nPasswordAuthentication no\n"
             "KbdInteractiveAuthentication no\nStrictModes no\nUsePAM no\n"
-            "PidFile none\nPrintMotd no\nPrintLastLog no\nUseDNS no\nMaxStartups 100\n"
+            "PidFile none\nPrintMotd no\nPrintLastLog no\nUseDNS no\n"
+            f"MaxStartups {self.max_startups}\n"
             f"SetEnv PATH={self.path} HOME={self.home}\n"
             f"{self.extra_config}\n"
         )
@@ -213,7 +215,11 @@ def sshd_factory(tmp_path: Path) -> Iterator[SshdFactory]:
     servers: list[Sshd] = []
 
     def make(
-        *, extra_config: str = "", port: int = 0, path: str = os.environ["PATH"]
+        *,
+        extra_config: str = "",
+        port: int = 0,
+        path: str = os.environ["PATH"],
+        max_startups: str = "100",
     ) -> Sshd:
         folder = tmp_path / f"sshd{len(servers)}"
         home = folder / "home"
@@ -226,6 +232,7 @@ def sshd_factory(tmp_path: Path) -> Iterator[SshdFactory]:
             environ=environ,
             port=port,
             extra_config=extra_config,
+            max_startups=max_startups,
             path=path,
         )
         make_key(server.identity_file, environ)

@@ -1,4 +1,4 @@
-"""Run commands and copy files on pods over SSH, with pinned host keys.
+"""Run commands and move files on pods over SSH, with pinned host keys.
 
 Names load on first use: a command line that only prints help never imports asyncssh.
 """
@@ -11,27 +11,34 @@ if TYPE_CHECKING:
     from runpod_ssh.errors import (
         CommandError,
         CommandTimeoutError,
+        ForwardError,
         HostKeyError,
         NotDirectError,
+        ProbeError,
+        SessionError,
         SSHAuthenticationError,
         SSHError,
         SSHUnreachableError,
         TransferError,
+        UnknownOutcomeError,
     )
     from runpod_ssh.exit_codes import EXIT_CODES
     from runpod_ssh.host_keys import HostKeyStore, HostKeyVerifier, Pin, start_of
     from runpod_ssh.model import (
         Bounds,
+        Credentials,
         ExecResult,
         HostKey,
         HostKeyJudge,
         HostKeyPolicy,
         PodTarget,
+        Route,
         Terminal,
         TransferResult,
     )
     from runpod_ssh.pods import connect_pod
     from runpod_ssh.readiness import wait_until_reachable
+    from runpod_ssh.settings import SSHSettings
     from runpod_ssh.targets import resolve_target, target_of
     from runpod_ssh.transfer import download, upload
 
@@ -40,8 +47,10 @@ _HOMES = {
     "CommandError": "errors",
     "CommandTimeoutError": "errors",
     "Connection": "connection",
+    "Credentials": "model",
     "EXIT_CODES": "exit_codes",
     "ExecResult": "model",
+    "ForwardError": "errors",
     "HostKey": "model",
     "HostKeyError": "errors",
     "HostKeyJudge": "model",
@@ -51,20 +60,25 @@ _HOMES = {
     "NotDirectError": "errors",
     "Pin": "host_keys",
     "PodTarget": "model",
+    "ProbeError": "errors",
+    "Route": "model",
     "SSHAuthenticationError": "errors",
     "SSHError": "errors",
+    "SSHSettings": "settings",
     "SSHUnreachableError": "errors",
+    "SessionError": "errors",
     "Terminal": "model",
     "TransferError": "errors",
     "TransferResult": "model",
+    "UnknownOutcomeError": "errors",
     "connect": "connection",
     "connect_pod": "pods",
     "download": "transfer",
     "resolve_target": "targets",
+    "start_of": "host_keys",
     "target_of": "targets",
     "upload": "transfer",
     "wait_until_reachable": "readiness",
-    "start_of": "host_keys",
 }
 
 __all__ = [
@@ -73,7 +87,9 @@ __all__ = [
     "CommandError",
     "CommandTimeoutError",
     "Connection",
+    "Credentials",
     "ExecResult",
+    "ForwardError",
     "HostKey",
     "HostKeyError",
     "HostKeyJudge",
@@ -83,12 +99,17 @@ __all__ = [
     "NotDirectError",
     "Pin",
     "PodTarget",
+    "ProbeError",
+    "Route",
     "SSHAuthenticationError",
     "SSHError",
+    "SSHSettings",
     "SSHUnreachableError",
+    "SessionError",
     "Terminal",
     "TransferError",
     "TransferResult",
+    "UnknownOutcomeError",
     "connect",
     "connect_pod",
     "download",

@@ -4,11 +4,15 @@
     ├── NotDirectError             .pod_id    the pod has no address for exec and copy
     └── SSHError                   .address
         ├── SSHUnreachableError    no connection, or it was lost; retrying may help
+        │   └── UnknownOutcomeError  it was lost while a command ran: look, then repeat
         ├── HostKeyError           .expected_fingerprint .offered_fingerprint
         ├── SSHAuthenticationError the pod refused every key we have
         ├── CommandError           .exit_status .stderr_tail
         ├── CommandTimeoutError    .waited_seconds  (the command was told to end)
-        └── TransferError          .path
+        ├── TransferError          .path
+        ├── SessionError           a durable session could not be made or reached
+        ├── ForwardError           a tunnel could not be opened
+        └── ProbeError             the pod's figures could not be read
 
 Exit statuses are in `exit_codes`.
 """
@@ -36,6 +40,10 @@ class SSHError(Error):
 
 class SSHUnreachableError(SSHError):
     """No connection came about in time, or the one there was is gone."""
+
+
+class UnknownOutcomeError(SSHUnreachableError):
+    """The connection was lost while a command ran; nobody knows how far it came."""
 
 
 class HostKeyError(SSHError):
@@ -104,3 +112,15 @@ class TransferError(SSHError):
     ) -> None:
         super().__init__(message, address=address, hint=hint)
         self.path = path
+
+
+class SessionError(SSHError):
+    """A durable session on a pod could not be listed, made or reached."""
+
+
+class ForwardError(SSHError):
+    """A tunnel to or from a pod could not be opened."""
+
+
+class ProbeError(SSHError):
+    """What a pod says of its resources could not be read."""

@@ -15,11 +15,15 @@ EXIT_CODES: Mapping[type[Error], int] = {
     errors.NotDirectError: 2,
     errors.SSHError: 1,
     errors.SSHUnreachableError: 7,
+    errors.UnknownOutcomeError: 7,
     errors.HostKeyError: 3,
     errors.SSHAuthenticationError: 3,
     errors.CommandError: 1,
     errors.CommandTimeoutError: 6,
     errors.TransferError: 1,
+    errors.SessionError: 1,
+    errors.ForwardError: 1,
+    errors.ProbeError: 1,
 }
 
 EXIT_SSH_FAILURE = 255

@@ -5,7 +5,7 @@ import enum
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -97,18 +97,62 @@ class ExecResult:
     elapsed_seconds: float
 
 
+def _no_secret() -> str | None:
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Credentials:
+    """What a login offers, in this order: the identity, the token's keys, the agent's.
+
+    Attributes:
+        identity_file: A private key; None offers the user's own keys of ~/.ssh.
+        read_passphrase: Returns the passphrase of an encrypted identity, None where
+            there is none; called only when the file is encrypted.
+        agent_path: Socket of an ssh-agent; None for none.
+        pkcs11_provider: Library of a token that holds keys.
+        read_pkcs11_pin: Returns the token's PIN.
+    """
+
+    identity_file: Path | None = None
+    read_passphrase: Callable[[], str | None] = field(default=_no_secret, repr=False)
+    agent_path: str | None = None
+    pkcs11_provider: Path | None = None
+    read_pkcs11_pin: Callable[[], str | None] = field(default=_no_secret, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """The way to an address.
+
+    Attributes:
+        jump: Hosts to go through, as `ssh -J` takes them: `[user@]host[:port],...`.
+        ssh_config: Files of OpenSSH's client configuration to honour.
+    """
+
+    jump: str = ""
+    ssh_config: tuple[Path, ...] = ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class PodTarget:
     """A pod that can be connected to.
 
     Attributes:
-        identity_file: The private key to offer; None offers the user's own keys.
+        address: Its own sshd; for `is_proxied` RunPod's proxy, which has a shell only.
     """
 
     pod: Pod
     address: SSHAddress
     identity: Identity | None
-    identity_file: Path | None
+    credentials: Credentials = Credentials()
+    route: Route = Route()
+    is_proxied: bool = False
+
+    @property
+    def identity_file(self) -> Path | None:
+        """Return the private key to offer; None offers the user's own keys."""
+        return self.credentials.identity_file
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from runpod_client import Identity, Pod, PodStatus
 from runpod_ssh.errors import NotDirectError, SSHUnreachableError
-from runpod_ssh.model import PodTarget
+from runpod_ssh.model import Credentials, PodTarget
 
 _WHAT_TO_DO = {
     PodStatus.STARTING: "Wait for it: runpod-client pods wait {pod}",
@@ -58,7 +58,12 @@ def target_of(
         raise _no_address(pod)
     identity = client.identity_for(pod)
     chosen = identity_file or (identity.private_key_file if identity else None)
-    return PodTarget(pod=pod, address=address, identity=identity, identity_file=chosen)
+    return PodTarget(
+        pod=pod,
+        address=address,
+        identity=identity,
+        credentials=Credentials(identity_file=chosen),
+    )
 
 
 def _no_address(pod: Pod) -> NotDirectError:
