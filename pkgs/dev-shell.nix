@@ -10,6 +10,7 @@ pkgs.mkShell {
     pkgs.nss_wrapper
     pkgs.openssh
     pkgs.procps
+    pkgs.rsync
     pkgs.shellcheck
     pkgs.tmux
   ];

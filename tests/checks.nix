@@ -51,6 +51,11 @@ let
     os.setsid()
     os.execvp(sys.argv[1], sys.argv[1:])
   '';
+  # a package set may lack one of these: then the tests that carry its mark are left out
+  extras = lib.intersectAttrs { busybox = null; softhsm = null; } pkgs;
+  without = lib.concatMapStrings (name: " and not ${name}") (
+    lib.subtractLists (lib.attrNames extras) [ "busybox" "softhsm" ]
+  );
 in
 lib.mapAttrs' (name: lib.nameValuePair "package-${name}") (removeAttrs self.packages.${system} [ "default" ])
 // {
@@ -63,13 +68,17 @@ lib.mapAttrs' (name: lib.nameValuePair "package-${name}") (removeAttrs self.pack
     pkgs.gzip
     pkgs.openssh
     pkgs.procps
+    pkgs.rsync
     pkgs.tmux
     setsid
   ] ''
+    ${lib.concatStrings (
+      lib.mapAttrsToList (name: package: "export RUNPOD_TEST_${lib.toUpper name}=${package}\n") extras
+    )}
     export RUNPOD_SIM_NSS_WRAPPER=${pkgs.nss_wrapper}/lib/libnss_wrapper.so
     export LANG=C.UTF-8
     patchShebangs scripts
-    python -m pytest -q -p no:cacheprovider -n "''${NIX_BUILD_CORES:-2}" -m "not sdk and not unwrapped and not heavy"
+    python -m pytest -q -p no:cacheprovider -n "''${NIX_BUILD_CORES:-2}" -m "not sdk and not unwrapped and not heavy${without}"
   '';
 
   lint = inSource "check-lint" [

@@ -29,6 +29,10 @@ RANKS = {
     "exit_codes": 1,
     "transport": 1,
     "connection": 1,
+    "connecting": 1,
+    "key_files": 1,
+    "listeners": 1,
+    "ssh_failures": 1,
     "github": 1,
     "wire": 1,
     "refusals": 1,
@@ -53,6 +57,10 @@ RANK_EXCEPTIONS = {("runpod_sim", "github"): 2}
 ONLY_IN = {
     "asyncssh": {
         "runpod_ssh.connection",
+        "runpod_ssh.connecting",
+        "runpod_ssh.key_files",
+        "runpod_ssh.listeners",
+        "runpod_ssh.ssh_failures",
         "runpod_sim.asyncssh_server",
     },
     "requests": {

@@ -1,6 +1,7 @@
 {
   lib,
   buildPythonPackage,
+  bcrypt,
   click,
   cryptography,
   hatchling,
@@ -29,6 +30,7 @@ buildPythonPackage {
 
   build-system = [ hatchling ];
   dependencies = [
+    bcrypt
     click
     cryptography
     msgspec

@@ -4,6 +4,7 @@
   asyncssh,
   click,
   hatchling,
+  python-pkcs11,
   rich,
   runpod-client,
   structlog,
@@ -27,6 +28,7 @@ buildPythonPackage {
   dependencies = [
     asyncssh
     click
+    python-pkcs11
     rich
     runpod-client
     structlog
