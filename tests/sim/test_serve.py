@@ -124,7 +124,7 @@ def test_exports_are_lines_a_shell_can_read(tmp_path: Path) -> None:
         )
     try:
         assert process.stdout is not None
-        lines = [process.stdout.readline().split("=")[0] for _ in range(7)]
+        lines = [process.stdout.readline().split("=")[0] for _ in range(8)]
     finally:
         process.terminate()
         process.communicate(timeout=20)
@@ -137,4 +137,5 @@ def test_exports_are_lines_a_shell_can_read(tmp_path: Path) -> None:
         "export GITHUB_API_URL",
         "export GITHUB_SERVER_URL",
         "export GITHUB_TOKEN",
+        "export RUNPOD_SSH_PROXY",
     ]

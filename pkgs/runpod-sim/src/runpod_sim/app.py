@@ -5,6 +5,7 @@
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from runpod_sim.machines import Machines, choose_openssh
 from runpod_sim.quota import Quota
 from runpod_sim.rest import RestFace
 from runpod_sim.service import Service
+from runpod_sim.ssh_proxy import SSHProxy
 from runpod_sim.world import World, WorldSettings
 
 log = structlog.get_logger(__name__)
@@ -42,6 +44,7 @@ class SimConfig:
         ssh: auto, openssh or asyncssh.
         required_key: The one API key let in; None for any of RunPod's form.
         quota_per_minute: REST v2 requests a key has; None to count and not refuse.
+        proxy_socket: Where the SSH proxy listens; None for no proxy.
     """
 
     base_url: str
@@ -52,6 +55,7 @@ class SimConfig:
     introspection: bool = True
     retire_graphql: bool = False
     quota_per_minute: int | None = None
+    proxy_socket: socket.socket | None = None
     settings: WorldSettings = field(default_factory=WorldSettings)
 
 
@@ -88,11 +92,15 @@ def build_app(config: SimConfig, *, clock: Clock | None = None) -> Starlette:
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         ticking = asyncio.create_task(service.run(), name="time")
         ticking.add_done_callback(_report_end)
+        proxy = SSHProxy(service)
+        if config.proxy_socket is not None:
+            await proxy.start(config.proxy_socket)
         try:
             yield
         finally:
             ticking.cancel()
             await asyncio.wait([ticking])
+            await proxy.stop()
             await service.machines.close()
 
     routes = [

@@ -46,41 +46,14 @@ def generate_host_key(comment: str) -> HostKey:
 Process = asyncssh.SSHServerProcess[bytes]
 
 
-class AsyncSSHServer:
-    """One pod's server and the commands running through it."""
+class PodSessions:
+    """The commands and shells that run in one pod through servers in this process."""
 
     def __init__(self, directory: PodDirectory, env: Mapping[str, str]) -> None:
+        """Take what commands see; the session script sets the pod's own variables."""
         self._directory = directory
         self._env = dict(env)
         self._running: set[Supervised] = set()
-        self._connections: set[asyncssh.SSHServerConnection] = set()
-        self._acceptor: asyncssh.SSHAcceptor | None = None
-        self.port = 0
-
-    @classmethod
-    async def start(
-        cls, directory: PodDirectory, env: Mapping[str, str], port: int
-    ) -> "AsyncSSHServer":
-        """Listen on the loopback.
-
-        Args:
-            env: For the commands; the session script sets the pod's own variables.
-        """
-        server = cls(directory, env)
-        keys = asyncssh.import_authorized_keys(directory.authorized_keys.read_text())
-        server._acceptor = await asyncssh.listen(
-            "127.0.0.1",
-            port,
-            server_factory=lambda: _Login(keys, server._connections),
-            server_host_keys=[str(directory.host_key)],
-            process_factory=server._serve,
-            sftp_factory=lambda channel: _HomeSFTP(channel, directory.home),
-            encoding=None,
-            line_editor=False,
-            login_timeout=LOGIN_SECONDS,
-        )
-        server.port = server._acceptor.get_port()
-        return server
 
     @property
     def process_ids(self) -> list[int]:
@@ -88,14 +61,11 @@ class AsyncSSHServer:
         return [s.process.pid for s in self._running if not s.is_over]
 
     async def stop(self, grace_seconds: float) -> None:
-        """End every command, then the connections."""
-        if self._acceptor is not None:
-            self._acceptor.close()
+        """End every command."""
         await asyncio.gather(*(s.stop(grace_seconds) for s in list(self._running)))
-        for connection in list(self._connections):
-            connection.abort()
 
-    async def _serve(self, process: Process) -> None:
+    async def serve(self, process: Process) -> None:
+        """Run what a client asked for, and answer with how it ended."""
         env = dict(self._env)
         if process.command is not None:
             env["SSH_ORIGINAL_COMMAND"] = process.command
@@ -177,6 +147,51 @@ class AsyncSSHServer:
             )
         finally:
             terminal.close()
+
+
+class AsyncSSHServer:
+    """One pod's server and the commands running through it."""
+
+    def __init__(self, sessions: PodSessions) -> None:
+        self._sessions = sessions
+        self._connections: set[asyncssh.SSHServerConnection] = set()
+        self._acceptor: asyncssh.SSHAcceptor | None = None
+        self.port = 0
+
+    @classmethod
+    async def start(
+        cls, directory: PodDirectory, env: Mapping[str, str], port: int
+    ) -> "AsyncSSHServer":
+        """Listen on the loopback."""
+        sessions = PodSessions(directory, env)
+        server = cls(sessions)
+        keys = asyncssh.import_authorized_keys(directory.authorized_keys.read_text())
+        server._acceptor = await asyncssh.listen(
+            "127.0.0.1",
+            port,
+            server_factory=lambda: _Login(keys, server._connections),
+            server_host_keys=[str(directory.host_key)],
+            process_factory=sessions.serve,
+            sftp_factory=lambda channel: _HomeSFTP(channel, directory.home),
+            encoding=None,
+            line_editor=False,
+            login_timeout=LOGIN_SECONDS,
+        )
+        server.port = server._acceptor.get_port()
+        return server
+
+    @property
+    def process_ids(self) -> list[int]:
+        """Return the process 1 of each command that is still there."""
+        return self._sessions.process_ids
+
+    async def stop(self, grace_seconds: float) -> None:
+        """End every command, then the connections."""
+        if self._acceptor is not None:
+            self._acceptor.close()
+        await self._sessions.stop(grace_seconds)
+        for connection in list(self._connections):
+            connection.abort()
 
 
 async def _pump(

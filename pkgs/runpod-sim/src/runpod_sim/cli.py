@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from socket import socket
+
     from runpod_sim.app import SimConfig
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -137,9 +139,14 @@ def serve(**options: Any) -> None:
             f"cannot listen on {host} port {port}: {error.strerror}"
         ) from error
     base_url = base_url_of(opened)
-    with opened, state_directory(options["state_dir"]) as state_dir:
-        config = make_config(options, base_url, state_dir)
+    with (
+        opened,
+        open_socket("127.0.0.1", 0) as proxy,
+        state_directory(options["state_dir"]) as state_dir,
+    ):
+        config = make_config(options, base_url, state_dir, proxy)
         variables = environment(base_url, options["require_key"])
+        variables["RUNPOD_SSH_PROXY"] = "127.0.0.1:{1}".format(*proxy.getsockname())
         try:
             app = build_app(config)
         except OpenSSHUnusableError as error:
@@ -151,7 +158,7 @@ def serve(**options: Any) -> None:
 
 
 def make_config(
-    options: Mapping[str, Any], base_url: str, state_dir: Path
+    options: Mapping[str, Any], base_url: str, state_dir: Path, proxy: "socket"
 ) -> "SimConfig":
     """Return what the simulator is built from."""
     import secrets  # noqa: PLC0415 - lazy
@@ -168,6 +175,7 @@ def make_config(
         introspection=not options["no_introspection"],
         retire_graphql=options["retire_graphql"],
         quota_per_minute=options["quota_per_minute"],
+        proxy_socket=proxy,
         settings=WorldSettings(
             pull_seconds=options["pull_seconds"],
             ports_seconds=options["ports_seconds"],

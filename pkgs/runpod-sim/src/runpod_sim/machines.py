@@ -14,7 +14,11 @@ from typing import Protocol
 
 import structlog
 
-from runpod_sim.asyncssh_server import AsyncSSHServer, generate_host_key
+from runpod_sim.asyncssh_server import (
+    AsyncSSHServer,
+    PodSessions,
+    generate_host_key,
+)
 from runpod_sim.model import BootMachine, Effect, Mishap, Pod, StopMachine
 from runpod_sim.openssh import OpenSSH, OpenSSHUnusableError, find_openssh
 from runpod_sim.openssh_server import OpenSSHServer, ServerStartError
@@ -106,6 +110,7 @@ class Machines:
         self._openssh = openssh
         self._append_log = append_log
         self._servers: dict[str, Server] = {}
+        self._proxied: dict[str, PodSessions] = {}
         self._ports: dict[str, set[int]] = {}
         self._tails: dict[str, asyncio.Task[None]] = {}
 
@@ -153,7 +158,22 @@ class Machines:
 
     def process_ids(self) -> dict[str, list[int]]:
         """Return the simulator's own processes for each pod that has a machine."""
-        return {pod_id: server.process_ids for pod_id, server in self._servers.items()}
+        return {
+            pod_id: [
+                *server.process_ids,
+                *(self._proxied[pod_id].process_ids if pod_id in self._proxied else ()),
+            ]
+            for pod_id, server in self._servers.items()
+        }
+
+    def sessions_in(self, pod: Pod) -> PodSessions | None:
+        """Return the proxy's way into a pod; None where no container runs."""
+        if pod.id not in self._servers:
+            return None
+        if pod.id not in self._proxied:
+            env = {"PATH": os.environ.get("PATH", os.defpath)}
+            self._proxied[pod.id] = PodSessions(self.directory(pod.id), env)
+        return self._proxied[pod.id]
 
     @property
     def is_busy(self) -> bool:
@@ -166,8 +186,10 @@ class Machines:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.gather(*(server.stop(0) for server in self._servers.values()))
+        ending = [*self._servers.values(), *self._proxied.values()]
+        await asyncio.gather(*(server.stop(0) for server in ending))
         self._servers.clear()
+        self._proxied.clear()
 
     async def _boot(self, pod: Pod) -> None:
         if not self._is_wanted(pod):
@@ -274,6 +296,9 @@ class Machines:
         log.info("machine_stopped", pod_id=pod_id)
 
     async def _end(self, pod_id: str, grace_seconds: float) -> None:
+        sessions = self._proxied.pop(pod_id, None)
+        if sessions is not None:
+            await sessions.stop(grace_seconds)
         server = self._servers.get(pod_id)
         if server is not None:
             await server.stop(grace_seconds)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
+from runpod_sim.asyncssh_server import PodSessions
 from runpod_sim.clock import Clock
 from runpod_sim.faults import Fault, FaultBook, Kind
 from runpod_sim.machines import Machines
@@ -201,6 +202,21 @@ class Service:
     def terminate(self, account: Account, pod_id: str) -> Pod:
         """Delete a pod."""
         return self._done(self.world.terminate(account.id, pod_id, self.now()))
+
+    # RunPod's SSH proxy ------------------------------------------------------------
+
+    def find_pod_by_host(self, host_id: str) -> Pod | None:
+        """Return the pod that is assigned to a machine under that id."""
+        pods = self.world.pods()
+        return next((p for p in pods if p.host_id == host_id and p.is_running), None)
+
+    def account_of(self, pod: Pod) -> Account:
+        """Return whose pod it is."""
+        return next(a for a in self.world.accounts() if a.id == pod.account_id)
+
+    def sessions_in(self, pod: Pod) -> PodSessions | None:
+        """Return the way into a pod that runs, None for one that does not."""
+        return self.machines.sessions_in(pod)
 
     def outbid(self, pod_id: str) -> Pod:
         """Take a spot pod's GPUs away."""
