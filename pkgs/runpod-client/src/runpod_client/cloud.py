@@ -9,7 +9,7 @@ Every call may raise `CapabilityMissingError` (this wire has no such call) or it
 done. Calls about one pod raise `NotFoundError` when there is none of that id.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Protocol
 
@@ -73,9 +73,19 @@ class PodCloud(Protocol):
         """Change what a pod runs; the name is not touched here."""
 
     def read_logs(
-        self, pod_id: str, *, is_system: bool, tail: int = 200
+        self,
+        pod_id: str,
+        *,
+        is_system: bool,
+        tail: int = 200,
+        until: Callable[[LogLine], bool] | None = None,
     ) -> list[LogLine]:
-        """Return the last lines of a pod's host (its boot log) or of its container."""
+        """Return the last lines of a pod's host (its boot log) or of its container.
+
+        Args:
+            until: Asked about each line as it comes; the one it is true of is the
+                last to be waited for.
+        """
 
 
 class CatalogCloud(Protocol):

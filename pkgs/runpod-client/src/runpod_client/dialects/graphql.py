@@ -5,7 +5,7 @@ also answer null without any error, which means that there was no capacity. It h
 call that restarts in place, and none for logs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import TypeVar
 
@@ -189,6 +189,7 @@ class GraphQLCloud:
         *,
         is_system: bool,  # noqa: ARG002
         tail: int = 200,  # noqa: ARG002
+        until: Callable[[LogLine], bool] | None = None,  # noqa: ARG002
     ) -> list[LogLine]:
         """Refuse: no such query exists."""
         raise render_missing(Capability.LOGS, Dialect.GRAPHQL, operation="readLogs")

@@ -3,7 +3,7 @@
 It has no spot pods, no balance, and no way to start a pod without its GPUs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 
 from runpod_client.dialects import rest_bodies as bodies
@@ -125,7 +125,12 @@ class RestV2Cloud:
         self._calls.change("editPod", "PATCH", f"/pods/{quoted(pod.pod_id)}", body)
 
     def read_logs(
-        self, pod_id: str, *, is_system: bool, tail: int = 200
+        self,
+        pod_id: str,
+        *,
+        is_system: bool,
+        tail: int = 200,
+        until: Callable[[LogLine], bool] | None = None,
     ) -> list[LogLine]:
         """Return the last lines of a pod's host or of its container.
 
@@ -141,9 +146,10 @@ class RestV2Cloud:
         ) as lines:
             for line in lines:
                 field, _, data = line.partition(":")
-                if field == "data":
-                    found.append(wire.parse_log_line(data.strip()))
-                if len(found) == tail:
+                if field != "data":
+                    continue
+                found.append(wire.parse_log_line(data.strip()))
+                if len(found) == tail or (until is not None and until(found[-1])):
                     break
         return found
 

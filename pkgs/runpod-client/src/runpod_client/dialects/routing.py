@@ -110,12 +110,17 @@ class RoutedCloud:
         self._router.change(Capability.PODS, lambda c: c.edit_pod(pod, edit))
 
     def read_logs(
-        self, pod_id: str, *, is_system: bool, tail: int = 200
+        self,
+        pod_id: str,
+        *,
+        is_system: bool,
+        tail: int = 200,
+        until: Callable[[LogLine], bool] | None = None,
     ) -> list[LogLine]:
         """Return the last lines of a pod's host or of its container."""
         return self._router.get(
             Capability.LOGS,
-            lambda c: c.read_logs(pod_id, is_system=is_system, tail=tail),
+            lambda c: c.read_logs(pod_id, is_system=is_system, tail=tail, until=until),
         )
 
     def list_gpu_offers(self, *, gpu_count: int = 1) -> list[GPUOffer]:
