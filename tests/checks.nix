@@ -52,16 +52,28 @@ let
     os.execvp(sys.argv[1], sys.argv[1:])
   '';
   # a package set may lack one of these: then the tests that carry its mark are left out
-  extras = lib.intersectAttrs { busybox = null; softhsm = null; } pkgs;
+  extras = builtins.intersectAttrs {
+    busybox = null;
+    softhsm = null;
+  } pkgs;
   without = lib.concatMapStrings (name: " and not ${name}") (
-    lib.subtractLists (lib.attrNames extras) [ "busybox" "softhsm" ]
+    lib.subtractLists (lib.attrNames extras) [
+      "busybox"
+      "softhsm"
+    ]
   );
+  # this one program of busybox's: the others' names are coreutils' too
+  extraTools =
+    lib.optional (extras ? busybox) (
+      pkgs.runCommand "busybox-alone" { } "mkdir -p $out/bin; ln -s ${lib.getExe pkgs.busybox} $out/bin/"
+    )
+    ++ lib.optional (extras ? softhsm) pkgs.softhsm;
 in
 lib.mapAttrs' (name: lib.nameValuePair "package-${name}") (removeAttrs self.packages.${system} [ "default" ])
 // {
   devShell-default = self.devShells.${system}.default;
 
-  pytest = inSource "check-pytest" [
+  pytest = inSource "check-pytest" (extraTools ++ [
     pkgs.bash
     pkgs.coreutils
     pkgs.gnutar
@@ -71,10 +83,10 @@ lib.mapAttrs' (name: lib.nameValuePair "package-${name}") (removeAttrs self.pack
     pkgs.rsync
     pkgs.tmux
     setsid
-  ] ''
-    ${lib.concatStrings (
-      lib.mapAttrsToList (name: package: "export RUNPOD_TEST_${lib.toUpper name}=${package}\n") extras
-    )}
+  ]) ''
+    ${lib.optionalString (
+      extras ? softhsm
+    ) "export RUNPOD_TEST_SOFTHSM=${pkgs.softhsm}/lib/softhsm/libsofthsm2.so"}
     export RUNPOD_SIM_NSS_WRAPPER=${pkgs.nss_wrapper}/lib/libnss_wrapper.so
     export LANG=C.UTF-8
     patchShebangs scripts

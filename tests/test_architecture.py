@@ -18,7 +18,12 @@ ALLOWED = {
     "runpod_sim": set[str](),
 }
 # modules of runpod_client that others may import directly; all else through the root
-SHARED = {"runpod_client.config", "runpod_client.console", "runpod_client.logs"}
+SHARED = {
+    "runpod_client.config",
+    "runpod_client.console",
+    "runpod_client.logs",
+    "runpod_client.sheets",
+}
 
 # Inside a package: a module may import only modules of lower or equal rank.
 # What is not named has rank 2, an operation.
@@ -29,10 +34,17 @@ RANKS = {
     "exit_codes": 1,
     "transport": 1,
     "connection": 1,
+    "calls": 1,
+    "channels": 1,
     "connecting": 1,
     "key_files": 1,
     "listeners": 1,
+    "proxy_commands": 1,
+    "routes": 1,
+    "ssh_config": 1,
     "ssh_failures": 1,
+    "standby": 1,
+    "taps": 1,
     "github": 1,
     "wire": 1,
     "refusals": 1,
@@ -48,6 +60,7 @@ RANKS = {
     "app": 3,
     "demo": 3,
     "cli": 4,
+    "entry": 4,
     "__init__": 4,
 }
 # `github` is the transport of runner_installer but a face of the simulator
@@ -56,12 +69,15 @@ RANK_EXCEPTIONS = {("runpod_sim", "github"): 2}
 # third-party library -> the only modules that may import it
 ONLY_IN = {
     "asyncssh": {
+        "runpod_ssh.channels",
         "runpod_ssh.connection",
         "runpod_ssh.connecting",
         "runpod_ssh.key_files",
         "runpod_ssh.listeners",
+        "runpod_ssh.ssh_config",
         "runpod_ssh.ssh_failures",
         "runpod_sim.asyncssh_server",
+        "runpod_sim.ssh_proxy",
     },
     "requests": {
         "runpod_client.transport",

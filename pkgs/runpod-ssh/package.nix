@@ -39,7 +39,7 @@ buildPythonPackage {
   pythonImportsCheck = [ "runpod_ssh" ];
 
   meta = {
-    description = "Run commands and copy files on RunPod pods over SSH with pinned host keys";
+    description = "Run commands and move files on RunPod pods over SSH with pinned host keys";
     license = lib.licenses.mit;
     mainProgram = "runpod-ssh";
   };

@@ -2,7 +2,6 @@ import json
 import os
 import pty
 import re
-import shlex
 import signal
 import subprocess
 import sys
@@ -12,7 +11,12 @@ from typing import Any
 
 import pytest
 
-from runpod_client import Constraints, PodSpec, UnsettledCreateError
+from runpod_client import (
+    Constraints,
+    IdentityStore,
+    PodSpec,
+    UnsettledCreateError,
+)
 from support.clock import FakeTime
 from support.http_server import Answer
 from support.runpod_script import (
@@ -244,7 +248,7 @@ def test_create_stop_start_and_terminate_print_the_pod(run: Run) -> None:
     for pod in (created, stopped, started, waited):
         assert list(pod) == POD_KEYS
         assert pod["pod_id"] == created["pod_id"]
-    assert created["ssh"]["command"].endswith("/id_ed25519")
+    assert created["ssh"]["command"] == "runpod-ssh shell t"
     assert stopped["status"] == "STOPPED"
     assert started["status"] == "RUNNING"
     assert ended == {"pod_id": created["pod_id"], "name": "t", "terminated": True}
@@ -554,6 +558,18 @@ def test_help_imports_nothing_heavy() -> None:
     assert "HEAVY []" in done.stdout
 
 
+def decrypt_key(folder: Path) -> Path:
+    """Return a file with the only pod's key in the clear, for ssh to use."""
+    state = folder / "state"
+    secret_file = state / ".config" / "runpod" / "identity-secret"
+    store = IdentityStore(state / "identities", secret_file=secret_file)
+    (name,) = store.list_names()
+    key = folder / "key"
+    key.touch(mode=0o600)
+    key.write_bytes(store.unseal(name))
+    return key
+
+
 def test_whole_life_of_a_pod_against_the_simulator(
     sim: SimServer, tmp_path: Path
 ) -> None:
@@ -563,11 +579,17 @@ def test_whole_life_of_a_pod_against_the_simulator(
         return document(run_with(environ, *arguments, "--json"))
 
     created = run(*CREATE, "--volume", "10", "--yes")
-    command = shlex.split(created["ssh"]["command"])
+    address = created["ssh"]
     options = ["-F", "none", "-o", "StrictHostKeyChecking=no", "-o", "BatchMode=yes"]
     options += ["-o", f"UserKnownHostsFile={tmp_path / 'known_hosts'}"]
+    options += ["-i", str(decrypt_key(tmp_path)), "-p", str(address["port"])]
     reached = subprocess.run(
-        [*command, *options, "echo $RUNPOD_POD_ID"],
+        [
+            "ssh",
+            *options,
+            f"{address['user']}@{address['host']}",
+            "echo $RUNPOD_POD_ID",
+        ],
         capture_output=True,
         text=True,
         timeout=30,

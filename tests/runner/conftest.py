@@ -12,7 +12,7 @@ import pytest
 from runner_installer import GitHub, RunnerSpec, TarballCache, parse_scope
 from runner_installer.remote import SSHRemote
 from runpod_client import Secret
-from runpod_ssh import HostKeyStore, HostKeyVerifier, connect
+from runpod_ssh import Credentials, HostKeyStore, HostKeyVerifier, connect
 from support.forge import FAST, TOKEN, ServedForge, served_forge
 from support.sshd import Sshd, SshdFactory
 
@@ -65,7 +65,9 @@ async def remote(pod: Pod, tmp_path: Path) -> AsyncIterator[SSHRemote]:
         HostKeyStore(tmp_path / "host_keys"), pod_id="pod1", start="first"
     )
     async with connect(
-        pod.sshd.address, host_keys=verifier, identity_file=pod.sshd.identity_file
+        pod.sshd.address,
+        host_keys=verifier,
+        credentials=Credentials(identity_file=pod.sshd.identity_file),
     ) as connection:
         yield SSHRemote(connection)
 

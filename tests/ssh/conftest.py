@@ -7,6 +7,20 @@ import pytest
 
 from runpod_ssh import HostKeyPolicy, HostKeyStore, HostKeyVerifier
 
+# what a test's name, or that of a fixture of its, says it needs
+NEEDED = ("busybox", "softhsm")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that need a program some package sets lack."""
+    for item in items:
+        names = [item.name, *getattr(item, "fixturenames", ())]
+        for needed in NEEDED:
+            if any(needed in name for name in names):
+                item.add_marker(needed)
+
+
 VerifierFactory = Callable[..., HostKeyVerifier]
 
 

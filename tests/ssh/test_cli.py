@@ -347,7 +347,7 @@ def test_printed_ssh_command_works_verbatim_in_a_clean_shell(
     clean = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
 
     done = subprocess.run(
-        ["bash", "-c", document["ssh_command"] + " -o BatchMode=yes 'echo in; exit 4'"],
+        ["bash", "-c", document["ssh_command"] + " 'echo in; exit 4'"],
         env=clean,
         capture_output=True,
         timeout=RUN_SECONDS,
@@ -355,7 +355,7 @@ def test_printed_ssh_command_works_verbatim_in_a_clean_shell(
     )
 
     assert (done.returncode, done.stdout) == (4, b"in\n"), done.stderr
-    assert document["host_key_trust"] == "first-use"
+    assert document["host_key_trust"] == "verified"  # the boot log printed it
     assert document["problem"] is None
     told = desk.run("info", "train").stdout.decode()
     assert document["ssh_command"] in told
@@ -363,6 +363,8 @@ def test_printed_ssh_command_works_verbatim_in_a_clean_shell(
 
 
 def test_replaced_host_key_is_refused_until_it_is_forgotten(desk: Desk) -> None:
+    # a link of the background process was proven when it was made, and stays
+    desk = replace(desk, environ={**desk.environ, "RUNPOD_SSH_BACKGROUND": "false"})
     assert desk.run("exec", "train", "true").returncode == 0
     wrong = "SHA256:" + "A" * 43
     trusted = desk.json("keys", "trust", "train", wrong)
@@ -376,7 +378,7 @@ def test_replaced_host_key_is_refused_until_it_is_forgotten(desk: Desk) -> None:
 
     assert refused.returncode == 255
     assert wrong.encode() in refused.stderr
-    assert b"runpod-ssh keys forget" in refused.stderr
+    assert b"runpod-ssh keys trust" in refused.stderr
     assert copied.returncode == 3
     assert (off.stdout, b"not checked" in off.stderr) == (b"on\n", True)
     assert forgotten == {"pod_id": desk.pod_id, "was_pinned": True}

@@ -10,6 +10,7 @@ from runpod_client import SSHAddress
 from runpod_ssh import (
     Bounds,
     CommandTimeoutError,
+    Credentials,
     ExecResult,
     HostKeyVerifier,
     SSHAuthenticationError,
@@ -24,7 +25,9 @@ async def run(
     sshd: Sshd, host_keys: HostKeyVerifier, command: str, stdin: bytes | None = None
 ) -> ExecResult:
     async with connect(
-        sshd.address, host_keys=host_keys, identity_file=sshd.identity_file
+        sshd.address,
+        host_keys=host_keys,
+        credentials=Credentials(identity_file=sshd.identity_file),
     ) as connection:
         return await connection.run(command, stdin=stdin, timeout=30)
 
@@ -69,7 +72,9 @@ async def test_many_commands_share_one_connection(
     sshd: Sshd, host_keys: HostKeyVerifier
 ) -> None:
     async with connect(
-        sshd.address, host_keys=host_keys, identity_file=sshd.identity_file
+        sshd.address,
+        host_keys=host_keys,
+        credentials=Credentials(identity_file=sshd.identity_file),
     ) as connection:
         results = await asyncio.gather(
             *(connection.run(f"echo {n}; exit {n}", timeout=30) for n in range(8))
@@ -85,7 +90,9 @@ async def test_environment_arrives_whatever_it_holds_and_leaves_stdin_alone(
 ) -> None:
     value = 'it\'s "x" $(id)\n`y` \\ ünï'
     async with connect(
-        sshd.address, host_keys=host_keys, identity_file=sshd.identity_file
+        sshd.address,
+        host_keys=host_keys,
+        credentials=Credentials(identity_file=sshd.identity_file),
     ) as connection:
         result = await connection.run(
             'printf %s "$ODD"; cat', stdin=b"<rest>", env={"ODD": value}, timeout=30
@@ -98,7 +105,9 @@ async def test_environment_is_in_no_argument_list(
     sshd: Sshd, host_keys: HostKeyVerifier
 ) -> None:
     async with connect(
-        sshd.address, host_keys=host_keys, identity_file=sshd.identity_file
+        sshd.address,
+        host_keys=host_keys,
+        credentials=Credentials(identity_file=sshd.identity_file),
     ) as connection:
         result = await connection.run(
             "cat /proc/$$/cmdline /proc/$PPID/cmdline",
@@ -115,7 +124,9 @@ async def test_command_past_its_timeout_is_ended_on_the_pod(
 ) -> None:
     pid_file = tmp_path / "pid"
     async with connect(
-        sshd.address, host_keys=host_keys, identity_file=sshd.identity_file
+        sshd.address,
+        host_keys=host_keys,
+        credentials=Credentials(identity_file=sshd.identity_file),
     ) as connection:
         with pytest.raises(CommandTimeoutError) as caught:
             await connection.run(
@@ -133,7 +144,9 @@ async def test_cancelled_command_is_ended_even_under_a_forced_command(
     sshd = sshd_factory(extra_config='ForceCommand bash -c "$SSH_ORIGINAL_COMMAND"')
     pid_file = tmp_path / "pid"
     async with connect(
-        sshd.address, host_keys=host_keys, identity_file=sshd.identity_file
+        sshd.address,
+        host_keys=host_keys,
+        credentials=Credentials(identity_file=sshd.identity_file),
     ) as connection:
         task = asyncio.create_task(
             connection.run(f"echo $$ >{pid_file}; trap '' INT; sleep 300; sleep 300")
@@ -178,7 +191,9 @@ async def test_key_the_pod_does_not_know_is_an_authentication_error(
 
     with pytest.raises(SSHAuthenticationError) as caught:
         async with connect(
-            sshd.address, host_keys=host_keys, identity_file=tmp_path / "stranger"
+            sshd.address,
+            host_keys=host_keys,
+            credentials=Credentials(identity_file=tmp_path / "stranger"),
         ):
             pass
 
@@ -193,7 +208,9 @@ async def test_unusable_identity_file_is_named(
 
     with pytest.raises(SSHAuthenticationError, match="broken"):
         async with connect(
-            sshd.address, host_keys=host_keys, identity_file=tmp_path / "broken"
+            sshd.address,
+            host_keys=host_keys,
+            credentials=Credentials(identity_file=tmp_path / "broken"),
         ):
             pass
 
@@ -205,7 +222,7 @@ async def test_frozen_sshd_does_not_hold_a_new_channel_past_its_bound(
     async with connect(
         sshd.address,
         host_keys=host_keys,
-        identity_file=sshd.identity_file,
+        credentials=Credentials(identity_file=sshd.identity_file),
         bounds=bounds,
     ) as connection:
         sshd.pause()
@@ -225,7 +242,7 @@ async def test_silence_past_the_keepalives_ends_the_connection(
     async with connect(
         sshd.address,
         host_keys=host_keys,
-        identity_file=sshd.identity_file,
+        credentials=Credentials(identity_file=sshd.identity_file),
         bounds=bounds,
     ) as connection:
         task = asyncio.create_task(connection.run("sleep 300"))
@@ -243,7 +260,9 @@ async def test_server_that_dies_while_a_command_runs_leaves_the_outcome_unknown(
     sshd: Sshd, host_keys: HostKeyVerifier
 ) -> None:
     async with connect(
-        sshd.address, host_keys=host_keys, identity_file=sshd.identity_file
+        sshd.address,
+        host_keys=host_keys,
+        credentials=Credentials(identity_file=sshd.identity_file),
     ) as connection:
         task = asyncio.create_task(connection.run("sleep 300"))
         await asyncio.sleep(0.3)

@@ -8,7 +8,7 @@ import pytest
 from runpod_client import Error, SSHAddress
 from runpod_client.console import exit_code
 from runpod_ssh import EXIT_CODES, SSHError, errors
-from runpod_ssh.connection import TRANSLATIONS, translate, translation_of
+from runpod_ssh.ssh_failures import TRANSLATIONS, translate, translation_of
 
 ADDRESS = SSHAddress(host="203.0.113.5", port=10022)
 

@@ -125,6 +125,19 @@ async def test_waiting_for_sshd_says_what_it_last_met(
     assert status == caught.value.last_status
 
 
+async def test_waiting_in_vain_tells_what_runpod_says_of_the_pod() -> None:
+    async with hanging_up_server() as address:
+        with pytest.raises(DeadlineError) as caught:
+            await wait_until_reachable(
+                address,
+                timeout=0.2,
+                interval=0.05,
+                explain=lambda: "The image is still being pulled.",
+            )
+
+    assert caught.value.hint == "The image is still being pulled."
+
+
 async def test_waiting_ends_as_soon_as_sshd_greets() -> None:
     seen: list[str] = []
     async with tar_pit_server() as address:

@@ -9,6 +9,7 @@ import pytest
 
 from runpod_client import ConfigError
 from runpod_ssh import (
+    Credentials,
     HostKeyError,
     HostKeyPolicy,
     HostKeyStore,
@@ -22,7 +23,9 @@ VerifierFactory = Callable[..., HostKeyVerifier]
 
 async def visit(sshd: Sshd, host_keys: HostKeyVerifier) -> None:
     async with connect(
-        sshd.address, host_keys=host_keys, identity_file=sshd.identity_file
+        sshd.address,
+        host_keys=host_keys,
+        credentials=Credentials(identity_file=sshd.identity_file),
     ) as connection:
         assert (await connection.run("true", timeout=30)).exit_status == 0
 
@@ -110,7 +113,7 @@ async def test_strict_accepts_only_what_was_vouched_for(
     with pytest.raises(HostKeyError, match="no host key is pinned"):
         await visit(sshd, verifier(policy=HostKeyPolicy.STRICT))
 
-    store.pin_fingerprint("pod1", "start-1", sshd.fingerprint)
+    store.vouch("pod1", "start-1", [sshd.fingerprint])
     await visit(sshd, verifier(policy=HostKeyPolicy.STRICT))
 
     pin = store.find("pod1")
@@ -122,7 +125,7 @@ async def test_strict_accepts_only_what_was_vouched_for(
 async def test_off_accepts_anything_and_pins_nothing(
     sshd: Sshd, store: HostKeyStore, verifier: VerifierFactory
 ) -> None:
-    store.pin_fingerprint("pod1", "start-1", "SHA256:" + "x" * 43)
+    store.vouch("pod1", "start-1", ["SHA256:" + "x" * 43])
 
     await visit(sshd, verifier(policy=HostKeyPolicy.OFF))
 
@@ -141,6 +144,73 @@ async def test_forgotten_key_is_trusted_on_the_next_use(
     assert not store.forget("pod1")
 
     await visit(sshd, verifier())
+
+
+@pytest.mark.parametrize(
+    "count", [4, pytest.param(100, marks=[pytest.mark.heavy, pytest.mark.timeout(600)])]
+)
+async def test_swapped_key_is_always_refused_and_a_recycled_address_always_accepted(
+    sshd: Sshd, verifier: VerifierFactory, count: int
+) -> None:
+    refused = accepted = 0
+    for number in range(count):
+        await visit(sshd, verifier(pod_id=f"pod{number}"))
+        accepted += 1
+        sshd.restart(with_new_host_key=True)
+        with pytest.raises(HostKeyError):
+            await visit(sshd, verifier(pod_id=f"pod{number}"))
+        refused += 1
+
+    assert (refused, accepted) == (count, count)
+
+
+async def test_any_of_several_vouched_keys_is_the_pod_s_until_it_has_shown_one(
+    sshd: Sshd, store: HostKeyStore, verifier: VerifierFactory
+) -> None:
+    store.vouch("pod1", "start-1", ["SHA256:" + "x" * 43, sshd.fingerprint])
+
+    await visit(sshd, verifier())
+
+    pin = store.find("pod1")
+    assert pin is not None
+    assert (pin.fingerprints, pin.trust) == ({sshd.fingerprint}, "verified")
+
+
+async def test_key_trusted_on_first_use_becomes_verified_when_vouched_for(
+    sshd: Sshd, store: HostKeyStore, verifier: VerifierFactory
+) -> None:
+    await visit(sshd, verifier())
+
+    pin = store.vouch("pod1", "start-1", ["SHA256:" + "x" * 43, sshd.fingerprint])
+
+    assert pin.trust == "verified"
+    assert pin.host_key is not None
+    assert store.known_hosts_file("pod1").read_text().startswith("pod1 ssh-ed25519 ")
+
+
+async def test_key_nobody_vouched_for_is_refused_with_the_way_out(
+    sshd: Sshd, store: HostKeyStore, verifier: VerifierFactory
+) -> None:
+    store.vouch("pod1", "start-1", ["SHA256:" + "x" * 43])
+
+    with pytest.raises(HostKeyError, match="vouched for") as caught:
+        await visit(sshd, verifier())
+
+    assert f"runpod-ssh keys trust pod1 {sshd.fingerprint}" in caught.value.hint
+
+
+def test_pin_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    store = HostKeyStore(tmp_path)
+    store.vouch("pod1", "start-1", ["SHA256:x"])
+    path = tmp_path / "pod1.json"
+    path.write_text(path.read_text().replace(',\n  "others": []', ""))
+    assert "others" not in path.read_text()
+
+    pin = store.find("pod1")
+
+    assert pin is not None
+    assert pin.fingerprints == {"SHA256:x"}
+    assert store.list_pod_ids() == ["pod1"]
 
 
 def test_unreadable_pin_counts_as_an_error_never_as_none(tmp_path: Path) -> None:
@@ -162,6 +232,6 @@ def test_moment_of_pinning_is_the_injected_one(tmp_path: Path) -> None:
     moment = datetime(2026, 1, 2, tzinfo=UTC)
     store = HostKeyStore(tmp_path, now=lambda: moment)
 
-    pin = store.pin_fingerprint("pod1", "start-1", "SHA256:x")
+    pin = store.vouch("pod1", "start-1", ["SHA256:x"])
 
     assert pin.pinned_at == moment.isoformat()

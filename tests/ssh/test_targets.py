@@ -17,10 +17,12 @@ from runpod_client import (
 )
 from runpod_ssh import (
     NotDirectError,
+    Route,
     SSHUnreachableError,
     resolve_target,
     start_of,
 )
+from runpod_ssh.targets import resolve_shell_target
 
 PORT = PortMapping(
     private_port=22,
@@ -74,6 +76,44 @@ def test_named_key_takes_the_place_of_the_pods_own() -> None:
 
 def test_pod_of_others_is_met_with_the_users_own_keys() -> None:
     assert resolve_target(OnePod(POD, None), "train").identity_file is None
+
+
+def test_login_name_takes_the_place_of_root() -> None:
+    target = resolve_target(OnePod(POD), "train", user="worker")
+
+    assert target.address.user == "worker"
+
+
+def test_way_to_the_pod_is_kept() -> None:
+    route = Route(jump="gate")
+
+    assert resolve_target(OnePod(POD), "train", route=route).route == route
+
+
+def test_passphrase_of_the_pods_own_key_comes_with_it() -> None:
+    def read() -> str:
+        return "secret"
+
+    pod_key = replace(IDENTITY, read_passphrase=read)
+
+    own = resolve_target(OnePod(POD, pod_key), "train").credentials
+    named = resolve_target(
+        OnePod(POD, pod_key), "train", identity_file=Path("/other")
+    ).credentials
+
+    assert own.read_passphrase is read
+    assert named.read_passphrase is not read
+
+
+def test_shell_of_a_pod_with_a_port_goes_straight_there() -> None:
+    pod = replace(POD, proxy_user="pod1-abc")
+
+    target = resolve_shell_target(
+        OnePod(pod), "train", proxy=SSHAddress(host="ssh.runpod.io", port=22)
+    )
+
+    assert not target.is_proxied
+    assert target.address == SSHAddress(host="203.0.113.5", port=10022)
 
 
 @pytest.mark.parametrize(

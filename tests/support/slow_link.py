@@ -73,7 +73,9 @@ async def slow_link(port: int, *, rtt_seconds: float) -> AsyncIterator[int]:
         tasks.add(task)
         far_writer: asyncio.StreamWriter | None = None
         try:
-            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
+            far_reader, far_writer = await asyncio.open_connection(
+                "127.0.0.1", port, limit=4 * CHUNK_BYTES
+            )
             there = _Direction(reader, far_writer, rtt_seconds / 2)
             back = _Direction(far_reader, writer, rtt_seconds / 2)
             await asyncio.gather(there.take(), there.give(), back.take(), back.give())

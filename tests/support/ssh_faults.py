@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
 
 import asyncssh
 
@@ -129,6 +130,44 @@ async def ssh_server(*, holds_login: bool = False) -> AsyncIterator[SSHAddress]:
         server_host_keys=[asyncssh.generate_private_key("ssh-ed25519")],
         process_factory=half_an_answer,
         encoding=None,
+    )
+    try:
+        yield SSHAddress(host="127.0.0.1", port=server.get_port())
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+@contextlib.asynccontextmanager
+async def runpod_proxy(
+    account_keys: Path, host_key: "asyncssh.SSHKey | None" = None
+) -> AsyncIterator[SSHAddress]:
+    """Serve as RunPod's SSH proxy does: a shell in a terminal, and nothing else.
+
+    Args:
+        account_keys: The public keys of the account; no others get in.
+    """
+
+    async def serve(process: "asyncssh.SSHServerProcess[bytes]") -> None:
+        if process.term_type is None:
+            process.stdout.write(b"Error: Your SSH client doesn't support PTY\n")
+            process.exit(1)
+            return
+        size = process.term_size
+        process.stdout.write(f"{process.term_type} {size[0]}x{size[1]}\r\n".encode())
+        typed = await process.stdin.readexactly(5)
+        process.stdout.write(b"typed " + typed)
+        process.exit(3)
+
+    server = await asyncssh.create_server(
+        asyncssh.SSHServer,
+        "127.0.0.1",
+        0,
+        server_host_keys=[host_key or asyncssh.generate_private_key("ssh-ed25519")],
+        authorized_client_keys=str(account_keys),
+        process_factory=serve,
+        encoding=None,
+        line_editor=False,
     )
     try:
         yield SSHAddress(host="127.0.0.1", port=server.get_port())

@@ -133,7 +133,7 @@ class Sshd:
         """Freeze it and its sessions: connections stay, nothing answers."""
         frozen: set[int] = set()
         # one that is frozen forks no more; what it forked before shows by then
-        while new := set(self._family()) - frozen:
+        while new := set(self.family()) - frozen:
             for pid in new:
                 os.kill(pid, signal.SIGSTOP)
             frozen |= new
@@ -143,13 +143,13 @@ class Sshd:
         if self.process is None:
             return
         # parents first: a session that outlives its command would report its end
-        for pid in self._family():
+        for pid in self.family():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.process.wait(timeout=START_SECONDS)
         self.process = None
 
-    def _family(self) -> list[int]:
+    def family(self) -> list[int]:
         """Return the server's process and all its descendants."""
         if self.process is None:
             return []

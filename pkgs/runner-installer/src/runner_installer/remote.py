@@ -141,7 +141,10 @@ async def open_remote(
         start=start_of(target.pod, target.address),
     )
     async with connect(
-        target.address, host_keys=verifier, identity_file=target.identity_file
+        target.address,
+        host_keys=verifier,
+        credentials=target.credentials,
+        route=target.route,
     ) as connection:
         yield SSHRemote(connection), target.pod
 

@@ -8,7 +8,7 @@ import contextlib
 import functools
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Self
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from runpod_client.announcements import Announcements
     from runpod_client.creation import Creation
     from runpod_client.hooks import Hooks
+    from runpod_client.identity_uses import IdentityUse
     from runpod_client.leases import LeaseKeeper
     from runpod_client.lifecycle import Lifecycle
     from runpod_client.plans import Plan, StartPlan
@@ -427,15 +428,36 @@ class RunPodClient:
         """
         return self.cloud.get_account()
 
+    @property
+    def identities(self) -> IdentityStore:
+        """Return the SSH key pairs this machine holds."""
+        return self._identities
+
     def identity_for(self, pod: Pod) -> Identity | None:
         """Return the SSH identity made for a pod, None when there is none here."""
-        intent_id = self._find_intent_id(pod.pod_id, pod)
-        if intent_id is None:
+        name = self.identity_name_for(pod)
+        if name is None:
             return None
         try:
-            return self._identities.find(intent_id)
+            return self._identities.find(name, start=_start_of(pod))
         except ConfigError:  # a foreign mark names no file
             return None
+
+    def identity_name_for(self, pod: Pod) -> str | None:
+        """Return what the identity of a pod is called; None for a pod not ours."""
+        return self._find_intent_id(pod.pod_id, pod)
+
+    def list_identity_uses(self, pods: Iterable[Pod]) -> "list[IdentityUse]":
+        """Return what each key pair this machine holds is for.
+
+        Args:
+            pods: A listing made just now; RunPod is asked about pods it lacks.
+        """
+        from runpod_client.identity_uses import find_use  # noqa: PLC0415  # see above
+
+        listing = list(pods)
+        names = self._identities.list_names()
+        return [find_use(n, listing, self._journal, self.cloud) for n in names]
 
     def diagnose(self, pod: Pod, *, with_logs: bool = False) -> Diagnosis:
         """Return in what state a pod really is, why, and what helps.
@@ -493,3 +515,11 @@ class RunPodClient:
         # a pod that is gone, or whose environment RunPod did not tell
         intent = self._journal.find_by_pod(pod_id)
         return intent.intent_id if intent else None
+
+
+def _start_of(pod: Pod) -> str:
+    """Return what tells this start of the pod from its others, as runpod_ssh does."""
+    if pod.started_at is not None:
+        return pod.started_at.astimezone(UTC).isoformat()
+    address = pod.ssh_address
+    return f"{address.host}:{address.port}" if address else ""

@@ -111,6 +111,11 @@ def default_config_file() -> Path:
     return Path(platformdirs.user_config_dir("runpod")) / "config.toml"
 
 
+def default_identity_secret_file() -> Path:
+    """Return where the secret for SSH keys is kept when none is configured."""
+    return default_config_file().with_name("identity-secret")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ClientSettings:
     """What every tool needs to reach RunPod."""
@@ -150,6 +155,12 @@ class ClientSettings:
         "How long a pod may live where no --lease says, like 8h; none for no end",
         env="RUNPOD_DEFAULT_LEASE",
         default="8h",
+    )
+    identity_secret: Secret | None = setting(
+        "Secret that pods' SSH keys are encrypted with on disk, 20 characters or more; "
+        "one is made up and kept in the configuration folder where none is set",
+        env="RUNPOD_IDENTITY_SECRET",
+        default=None,
     )
 
 

@@ -203,7 +203,10 @@ def _tell_structlog(wanted: _Wanted) -> None:
             structlog.processors.add_log_level,
             adopt_retry,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.dict_tracebacks
+            # without local variables: they hold commands, and what is given to them
+            structlog.processors.ExceptionRenderer(
+                structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+            )
             if wanted.as_json
             else structlog.processors.StackInfoRenderer(),
             redact,

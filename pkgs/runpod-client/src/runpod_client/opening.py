@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from runpod_client.client import RunPodClient
 from runpod_client.cloud import Cloud
-from runpod_client.config import ClientSettings
+from runpod_client.config import ClientSettings, default_identity_secret_file
 from runpod_client.errors import ConfigError
 from runpod_client.identities import IdentityStore
 from runpod_client.intents import Journal
@@ -46,7 +46,11 @@ def open_client(
     return RunPodClient(
         open_cloud(settings),
         Journal(state_dir),
-        IdentityStore(state_dir / "identities"),
+        IdentityStore(
+            state_dir / "identities",
+            secret=settings.identity_secret,
+            secret_file=default_identity_secret_file(),
+        ),
         owner=lambda: settings.owner or ensure_owner(state_dir),
         patience=Patience(abandon_after_seconds=abandon_after),
         hooks=hooks,

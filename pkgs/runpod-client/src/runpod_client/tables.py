@@ -34,14 +34,19 @@ _STOCK_ORDER = [Stock.HIGH, Stock.MEDIUM, Stock.LOW, Stock.UNKNOWN, Stock.NONE]
 
 
 def render_ssh_command(pod: Pod, identity: Identity | None) -> str | None:
-    """Return the command that reaches a pod, None while it has no direct address."""
+    """Return the command that reaches a pod, None while it has no direct address.
+
+    The key of a pod of ours is encrypted, and its host key to be checked: both are
+    runpod-ssh's business, which also tells the ssh command (`runpod-ssh info`).
+    """
     address = pod.ssh_address
     if address is None:
         return None
-    words = ["ssh", f"{address.user}@{address.host}", "-p", str(address.port)]
     if identity is not None:
-        words += ["-i", str(identity.private_key_file)]
-    return shlex.join(words)
+        return shlex.join(["runpod-ssh", "shell", pod.name or pod.pod_id])
+    return shlex.join(
+        ["ssh", f"{address.user}@{address.host}", "-p", str(address.port)]
+    )
 
 
 def pod_document(

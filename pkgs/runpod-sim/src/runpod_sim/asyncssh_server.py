@@ -165,11 +165,10 @@ class AsyncSSHServer:
         """Listen on the loopback."""
         sessions = PodSessions(directory, env)
         server = cls(sessions)
-        keys = asyncssh.import_authorized_keys(directory.authorized_keys.read_text())
         server._acceptor = await asyncssh.listen(
             "127.0.0.1",
             port,
-            server_factory=lambda: _Login(keys, server._connections),
+            server_factory=lambda: _Login(directory, server._connections),
             server_host_keys=[str(directory.host_key)],
             process_factory=sessions.serve,
             sftp_factory=lambda channel: _HomeSFTP(channel, directory.home),
@@ -265,10 +264,10 @@ class _Login(asyncssh.SSHServer):
 
     def __init__(
         self,
-        keys: asyncssh.SSHAuthorizedKeys,
+        directory: PodDirectory,
         connections: set[asyncssh.SSHServerConnection],
     ) -> None:
-        self._keys = keys
+        self._directory = directory
         self._connections = connections
         self._connection: asyncssh.SSHServerConnection | None = None
 
@@ -285,8 +284,12 @@ class _Login(asyncssh.SSHServer):
 
     def begin_auth(self, username: str) -> bool:
         """Check root's keys; whoever else asks has none."""
-        if self._connection is not None and username == "root":
-            self._connection.set_authorized_keys(self._keys)
+        # read anew at each login, as sshd does: commands in the pod may change them
+        with contextlib.suppress(OSError, ValueError):
+            text = self._directory.authorized_keys.read_text()
+            if self._connection is not None and username == "root" and text.strip():
+                keys = asyncssh.import_authorized_keys(text)
+                self._connection.set_authorized_keys(keys)
         return True
 
     def connection_requested(

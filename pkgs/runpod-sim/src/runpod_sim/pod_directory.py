@@ -1,10 +1,11 @@
 """A pod's files: container disk, volume, and the script every SSH login runs.
 
-    <state>/pods/<pod id>/home        the container disk, wiped at every stop
+    <state>/pods/<pod id>/home        the container disk, wiped at every stop, with
+                                      .ssh/authorized_keys as images write it
     <state>/pods/<pod id>/tmp         its /tmp, wiped too
     <state>/pods/<pod id>/workspace   the volume, deleted with the pod
     <state>/volumes/<volume id>       a network volume, which outlives its pods
-    <state>/pods/<pod id>/etc         host key, authorized keys, sshd's files
+    <state>/pods/<pod id>/etc         host key, session script, sshd's files
 
 It starts nothing and knows no API.
 """
@@ -62,8 +63,8 @@ class PodDirectory:
 
     @property
     def authorized_keys(self) -> Path:
-        """Return the keys that may log in."""
-        return self.etc / "authorized_keys"
+        """Return the keys that may log in, where root's keys are in any image."""
+        return self.home / ".ssh" / "authorized_keys"
 
     @property
     def sshd_log(self) -> Path:
@@ -90,6 +91,7 @@ class PodDirectory:
     ) -> None:
         """Write host key, authorized keys and session script for this start."""
         write_private(self.host_key, host_key)
+        self.authorized_keys.parent.mkdir(mode=0o700, exist_ok=True)
         write_private(self.authorized_keys, authorized_keys_text(pod))
         write_private(self.session_script, render_session(self, env, bash))
         self.session_script.chmod(0o700)

@@ -1,266 +1,289 @@
-"""Tar streams: a local file or tree to bytes, and bytes to a local tree.
+"""A local file or tree as a tar stream: planned whole, then packed.
 
 Written in GNU's format, which every tar reads, busybox's too, with names of any length
 and encoding. Times are kept to the second, permissions without setuid; ownership is
-not kept. Knows nothing of connections.
+not kept. Knows nothing of connections; `unpacking` is the way back.
 """
 
-import contextlib
-import hashlib
+import errno
 import os
+import shutil
 import stat
 import tarfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import IO, Protocol, cast
+from collections.abc import Callable, Container, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
 from runpod_ssh.errors import TransferError
 
 CHUNK_BYTES = 256 * 1024
 PAYLOAD = "payload"
-_BLOCK = tarfile.BLOCKSIZE
+BLOCK_BYTES = tarfile.BLOCKSIZE
+# the kinds of entries that have content
+FILE_KINDS = frozenset({tarfile.REGTYPE, tarfile.LNKTYPE})
+_PAYLOAD = PAYLOAD.encode()
+_NAME_BYTES = 100
+# what eleven octal digits hold; a header for more is left to the standard library
+_OCTAL_LIMIT = 8**11
+_NO_NAMES: frozenset[bytes] = frozenset()
 
 
-class Reader(Protocol):
-    """Where a tar stream is read from."""
-
-    def read(self, size: int, /) -> bytes:
-        """Return up to `size` bytes, none at the end."""
-
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """One file, folder or link as it stands in the stream."""
+    """One file, folder or link as it stands in the stream.
 
-    path: Path
-    header: bytes
+    Attributes:
+        kind: Tar's letter: `0` file, `1` hard link, `2` link, `5` folder.
+        size_bytes: Length of a file's content, else 0.
+        mtime: Seconds since 1970.
+        name: Its name in the stream.
+        link: Where a link leads; for a hard link the name of its first entry.
+    """
+
+    path: bytes
+    kind: bytes
     size_bytes: int
-    is_file: bool
-    name: str
+    mode: int
+    mtime: int
+    name: bytes
+    link: bytes = b""
+
+    @property
+    def is_file(self) -> bool:
+        """Return whether it has content of its own."""
+        return self.kind == tarfile.REGTYPE
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """All that will be packed, known before the first byte is sent."""
+    """All that will be sent, known before the first byte is."""
 
     entries: tuple[Entry, ...]
 
-    @property
+    @cached_property
     def files(self) -> tuple[Entry, ...]:
-        """Return the regular files in order."""
+        """Return the regular files in order; of hard links the first."""
         return tuple(entry for entry in self.entries if entry.is_file)
 
-    @property
+    @cached_property
+    def file_count(self) -> int:
+        """Return how many names have content, hard links among them."""
+        return sum(entry.kind in FILE_KINDS for entry in self.entries)
+
+    @cached_property
     def content_bytes(self) -> int:
         """Return the size of all files together."""
         return sum(entry.size_bytes for entry in self.files)
 
-    @property
-    def stream_bytes(self) -> int:
-        """Return the exact length of the tar stream."""
-        body = sum(len(e.header) + _padded(e.size_bytes) for e in self.entries)
-        return _padded(body + 2 * _BLOCK, tarfile.RECORDSIZE)
-
-    @property
-    def name_list(self) -> bytes:
-        """Return the files' names in order, NUL after each."""
-        return b"".join(os.fsencode(entry.name) + b"\0" for entry in self.files)
-
 
 def plan(root: Path) -> Plan:
-    """Return what packing a file or tree will write; the top entry is `payload`.
+    """Return what sending a file or tree will take; the top entry is `payload`.
 
     A link given as the root is followed, links inside are kept as links.
 
     Raises:
         TransferError: Something cannot be read, or is a device, pipe or socket.
     """
+    entries: list[Entry] = []
     try:
-        top = root.resolve(strict=True)
-        return Plan(entries=tuple(_walk(top, PAYLOAD)))
+        top = os.fsencode(root.resolve(strict=True))
+        facts = os.lstat(top)
+        entries.append(_entry(top, _PAYLOAD, facts))
+        if stat.S_ISDIR(facts.st_mode):
+            _walk(top, _PAYLOAD, {}, entries)
     except (OSError, RuntimeError) as error:
-        raise _local_error("read", root, error) from error
+        raise local_error("read", root, error) from error
+    return Plan(entries=tuple(entries))
 
 
-def _walk(path: Path, name: str) -> Iterator[Entry]:
-    facts = path.lstat()
-    kind = stat.S_IFMT(facts.st_mode)
-    info = tarfile.TarInfo(name)
-    info.mode = stat.S_IMODE(facts.st_mode) & 0o777
-    info.mtime = int(facts.st_mtime)
+def _walk(
+    folder: bytes,
+    name: bytes,
+    linked: dict[tuple[int, int], bytes],
+    entries: list[Entry],
+) -> None:
+    """Append what a folder holds, in the order of names."""
+    with os.scandir(folder) as found:
+        children = sorted(found, key=lambda child: child.name)
+    for child in children:
+        facts = child.stat(follow_symlinks=False)
+        entry = _entry(child.path, name + b"/" + child.name, facts, linked)
+        entries.append(entry)
+        if entry.kind == tarfile.DIRTYPE:
+            _walk(child.path, entry.name, linked, entries)
+
+
+def _entry(
+    path: bytes,
+    name: bytes,
+    facts: os.stat_result,
+    linked: dict[tuple[int, int], bytes] | None = None,
+) -> Entry:
+    kind, size, link = stat.S_IFMT(facts.st_mode), 0, b""
     if kind == stat.S_IFREG:
-        info.size = facts.st_size
+        letter, size = tarfile.REGTYPE, facts.st_size
+        if facts.st_nlink > 1 and linked is not None:
+            link = linked.setdefault((facts.st_dev, facts.st_ino), name)
+            if link == name:
+                link = b""
+            else:
+                letter, size = tarfile.LNKTYPE, 0
     elif kind == stat.S_IFDIR:
-        info.type = tarfile.DIRTYPE
+        letter = tarfile.DIRTYPE
     elif kind == stat.S_IFLNK:
-        info.type = tarfile.SYMTYPE
-        info.linkname = os.readlink(path)  # noqa: PTH115  # keeps odd bytes and dots
+        letter = tarfile.SYMTYPE
+        link = os.readlink(path)  # noqa: PTH115  # keeps odd bytes and dots
     else:
+        shown = os.fsdecode(path)
         raise TransferError(
-            f"{path} is no file, folder or link and cannot be copied", path=str(path)
+            f"{shown} is no file, folder or link and cannot be copied", path=shown
         )
-    yield Entry(
+    return Entry(
         path=path,
-        header=info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape"),
-        size_bytes=info.size,
-        is_file=kind == stat.S_IFREG,
+        kind=letter,
+        size_bytes=size,
+        mode=facts.st_mode & 0o777,
+        mtime=int(facts.st_mtime),
         name=name,
+        link=link,
     )
-    if kind == stat.S_IFDIR:
-        for child in sorted(path.iterdir()):
-            yield from _walk(child, f"{name}/{child.name}")
 
 
-def pack(planned: Plan, on_content: Callable[[bytes], None]) -> Iterator[bytes]:
-    """Yield the tar stream; `on_content` sees the files' contents in passing.
+def pack(
+    planned: Plan,
+    on_content: Callable[[bytes], None],
+    *,
+    without: Container[bytes] = _NO_NAMES,
+) -> Iterator[bytes]:
+    """Yield the tar stream without its end, in pieces of about CHUNK_BYTES.
+
+    Args:
+        on_content: Sees the files' contents in passing.
+        without: Names of files that are left out; the rest refers to them as before.
 
     Raises:
         TransferError: A file changed its size or vanished since it was planned.
     """
-    written = 0
+    parts: list[bytes] = []
+    waiting = 0
     for entry in planned.entries:
-        yield entry.header
-        written += len(entry.header)
-        if entry.is_file:
-            yield from _content(entry, on_content)
-            written += _padded(entry.size_bytes)
-    yield b"\0" * (planned.stream_bytes - written)
+        if entry.name in without:
+            continue
+        parts.append(render_header(entry))
+        waiting += BLOCK_BYTES
+        if not entry.size_bytes:
+            continue
+        for chunk in read_content(entry):
+            on_content(chunk)
+            parts.append(chunk)
+            waiting += len(chunk)
+            if waiting >= CHUNK_BYTES:
+                yield b"".join(parts)
+                parts, waiting = [], 0
+        parts.append(bytes(-entry.size_bytes % BLOCK_BYTES))
+    yield b"".join(parts)
 
 
-def _content(entry: Entry, on_content: Callable[[bytes], None]) -> Iterator[bytes]:
-    left = entry.size_bytes
-    try:
-        with entry.path.open("rb") as file:
-            while left:
-                chunk = file.read(min(CHUNK_BYTES, left))
-                if not chunk:
-                    raise TransferError(
-                        f"{entry.path} became shorter while it was copied",
-                        path=str(entry.path),
-                        hint="Copy it again when nothing writes to it.",
-                    )
-                left -= len(chunk)
-                on_content(chunk)
-                yield chunk
-    except OSError as error:
-        raise _local_error("read", entry.path, error) from error
-    yield b"\0" * (_padded(entry.size_bytes) - entry.size_bytes)
+def pack_bytes(name: str, content: bytes) -> bytes:
+    """Return a file of its own that is nowhere on disk, as a piece of a stream."""
+    entry = Entry(
+        path=b"",
+        kind=tarfile.REGTYPE,
+        size_bytes=len(content),
+        mode=0o600,
+        mtime=0,
+        name=name.encode(),
+    )
+    return render_header(entry) + content + bytes(-len(content) % BLOCK_BYTES)
 
 
-def _padded(size: int, unit: int = _BLOCK) -> int:
-    return -(-size // unit) * unit
+def stream_end() -> bytes:
+    """Return what ends a stream."""
+    # two blocks end it; a whole record keeps a tar quiet that reads by records
+    return bytes(tarfile.RECORDSIZE)
 
 
-@dataclass(kw_only=True)
-class Unpacked:
-    """What came out of a stream, in its order."""
-
-    names: list[str] = field(default_factory=list)
-    size_bytes: int = 0
-    sha256: str = ""
-
-    @property
-    def name_list(self) -> bytes:
-        """Return the files' names as the stream had them, NUL after each."""
-        return b"".join(os.fsencode(name) + b"\0" for name in self.names)
-
-
-def unpack(stream: Reader, folder: Path, on_bytes: Callable[[int], None]) -> Unpacked:
-    """Write a tar stream into a folder that is empty; nothing leaves the folder.
-
-    Links are made last: no entry can be written through one.
+def read_content(entry: Entry) -> Iterator[bytes]:
+    """Yield a file's content, exactly as long as it was planned.
 
     Raises:
-        TransferError: The stream is broken, names a place outside, or cannot be
-            written.
+        TransferError: It cannot be read, or became shorter.
     """
-    result = Unpacked()
-    digest = hashlib.sha256()
-    links: list[tuple[Path, str]] = []
-    folders: list[tuple[Path, tarfile.TarInfo]] = []
-
-    def on_content(chunk: bytes) -> None:
-        digest.update(chunk)
-        result.size_bytes += len(chunk)
-        on_bytes(result.size_bytes)
-
+    left = entry.size_bytes
     try:
-        with tarfile.open(
-            fileobj=cast("IO[bytes]", stream),
-            mode="r|",
-            bufsize=CHUNK_BYTES,
-            encoding="utf-8",
-            errors="surrogateescape",
-        ) as archive:
-            for member in archive:
-                place = _inside(folder, member.name)
-                if member.isdir():
-                    place.mkdir(exist_ok=True)
-                    folders.append((place, member))
-                elif member.issym():
-                    links.append((place, member.linkname))
-                elif member.islnk():
-                    _hard_link(_inside(folder, member.linkname), place, links)
-                    result.names.append(member.name)
-                    _note_content(place, on_content)
-                elif member.isreg():
-                    _write(archive, member, place, on_content)
-                    result.names.append(member.name)
-        for place, target in links:
-            place.symlink_to(target)
-        for place, member in reversed(folders):
-            _set_facts(place, member)
-    except (OSError, tarfile.TarError) as error:
-        raise _local_error("write", folder, error) from error
-    result.sha256 = digest.hexdigest()
-    return result
+        file = os.open(entry.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            while left:
+                chunk = os.read(file, min(CHUNK_BYTES, left))
+                if not chunk:
+                    raise became_shorter(os.fsdecode(entry.path))
+                left -= len(chunk)
+                yield chunk
+        finally:
+            os.close(file)
+    except OSError as error:
+        raise local_error("read", os.fsdecode(entry.path), error) from error
 
 
-def _inside(folder: Path, name: str) -> Path:
-    parts = [part for part in PurePosixPath(name).parts if part != "."]
-    if name.startswith("/") or ".." in parts:
-        raise TransferError(f"the pod sent a path outside the copy: {name!r}")
-    return folder.joinpath(*parts)
+def became_shorter(path: str) -> TransferError:
+    """Return the error for a source that shrank under the copy."""
+    return TransferError(
+        f"{path} became shorter while it was copied",
+        path=path,
+        hint="Copy it again when nothing writes to it.",
+    )
 
 
-def _write(
-    archive: tarfile.TarFile,
-    member: tarfile.TarInfo,
-    place: Path,
-    on_content: Callable[[bytes], None],
-) -> None:
-    content = archive.extractfile(member)
-    if content is None:
-        raise TransferError(f"the pod sent {member.name!r} without content")
-    with content, place.open("xb") as file:
-        while chunk := content.read(CHUNK_BYTES):
-            on_content(chunk)
-            file.write(chunk)
-    _set_facts(place, member)
+def render_header(entry: Entry) -> bytes:
+    """Return the block, or blocks, that announce an entry."""
+    is_plain = (
+        len(entry.name) <= _NAME_BYTES
+        and len(entry.link) <= _NAME_BYTES
+        and entry.size_bytes < _OCTAL_LIMIT
+        and 0 <= entry.mtime < _OCTAL_LIMIT
+    )
+    if not is_plain:
+        return _render_rare(entry)
+    # many files are sent: this takes a fifth of the standard library's time
+    head = b"%b%07o\0%07o\0%07o\0%011o\0%011o\0" % (
+        entry.name.ljust(_NAME_BYTES, b"\0"),
+        entry.mode,
+        0,
+        0,
+        entry.size_bytes,
+        entry.mtime,
+    )
+    tail = entry.kind + entry.link.ljust(_NAME_BYTES, b"\0") + b"ustar  \0"
+    # the sum counts its own eight bytes as spaces
+    checksum = sum(head) + sum(tail) + 8 * 32
+    return (b"%b%06o\0 %b" % (head, checksum, tail)).ljust(BLOCK_BYTES, b"\0")
 
 
-def _hard_link(original: Path, place: Path, links: list[tuple[Path, str]]) -> None:
-    for link, target in links:
-        if link == original:
-            links.append((place, target))
-            return
-    place.hardlink_to(original)
+def _render_rare(entry: Entry) -> bytes:
+    info = tarfile.TarInfo(os.fsdecode(entry.name))
+    info.type = entry.kind
+    info.mode = entry.mode
+    info.mtime = entry.mtime
+    info.size = entry.size_bytes
+    info.linkname = os.fsdecode(entry.link)
+    return info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
 
 
-def _note_content(place: Path, on_content: Callable[[bytes], None]) -> None:
-    """Count a hard link's content as the pod's digest does: by reading the file."""
-    with contextlib.suppress(FileNotFoundError), place.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            on_content(chunk)
-
-
-def _set_facts(place: Path, member: tarfile.TarInfo) -> None:
-    place.chmod(member.mode & 0o777)
-    os.utime(place, (member.mtime, member.mtime))
-
-
-def _local_error(verb: str, path: Path, error: Exception) -> TransferError:
+def local_error(verb: str, path: Path | str, error: Exception) -> TransferError:
+    """Return our error for one of this machine's file system."""
     named = getattr(error, "filename", None) or path
     reason = getattr(error, "strerror", None) or str(error)
-    return TransferError(f"cannot {verb} {named}: {reason}", path=str(named))
+    shown = os.fsdecode(named)
+    if getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        reason += _render_free(Path(shown))
+    return TransferError(f"cannot {verb} {shown}: {reason}", path=shown)
+
+
+def _render_free(path: Path) -> str:
+    """Return how much room there is where a path is, for a message."""
+    for folder in (path, *path.parents):
+        if folder.is_dir():
+            free = shutil.disk_usage(folder).free
+            return f"; {free // 1024} KiB are free in {folder}"
+    return ""

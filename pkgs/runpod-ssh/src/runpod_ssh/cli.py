@@ -16,8 +16,18 @@ COMMANDS = {
     "exec": ("executing", "exec_", "Run a command on one pod or on many."),
     "shell": ("shells", "shell", "Open a login shell on a pod."),
     "copy": ("copying", "copy", "Copy files and folders to, from and between pods."),
+    "sync": (
+        "syncing",
+        "sync",
+        "Make a folder equal to another, sending what changed.",
+    ),
+    "sessions": ("sessions", "sessions", "Keep terminals on pods that outlive links."),
+    "forward": ("forwarding", "forward", "Reach ports of pods through tunnels."),
+    "probe": ("probing", "probe", "See the load of pods: GPU, CPU, memory, disks."),
     "info": ("reaching", "info", "Show how to reach a pod with OpenSSH's ssh."),
+    "config": ("reaching", "config", "Write pods into an OpenSSH configuration."),
     "keys": ("keys", "keys", "Look after host keys and login keys."),
+    "master": ("master", "master", "See and stop the background process."),
 }
 
 

@@ -2,7 +2,8 @@
 
 RunPod makes new host keys at every start of a pod and hands its ip:port to the next
 pod, so a pin is filed under the pod's id and holds the start it was made for. The same
-start with another key is refused; another start is trusted anew.
+start with another key is refused; another start is trusted anew. `boot_log` vouches for
+keys where the pod's log prints their fingerprints.
 
 Files: `<folder>/<pod id>.json` and, for OpenSSH, `<pod id>.known_hosts`. This module
 knows nothing of connections.
@@ -12,8 +13,8 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -43,6 +44,8 @@ class Pin:
     Attributes:
         trust: `first-use`, or `verified` when a person or the boot log vouched for
             the fingerprint.
+        others: Fingerprints that were vouched for as well, of keys of other types;
+            none once the pod has shown its key.
     """
 
     pod_id: str
@@ -52,6 +55,12 @@ class Pin:
     fingerprint: str
     trust: str
     pinned_at: str
+    others: tuple[str, ...] = ()
+
+    @property
+    def fingerprints(self) -> set[str]:
+        """Return the fingerprints of the keys that may be the pod's."""
+        return {self.fingerprint, *self.others}
 
     @property
     def host_key(self) -> HostKey | None:
@@ -75,10 +84,10 @@ class HostKeyStore:
         path = self._path(pod_id, ".json")
         try:
             fields = json.loads(path.read_text())
-            return Pin(**fields)
+            return Pin(**{**fields, "others": tuple(fields.get("others", ()))})
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, AttributeError) as error:
             # an unreadable pin must not count as none: that would trust any key
             raise ConfigError(
                 f"cannot read the pinned host key {path}: {error}",
@@ -113,19 +122,33 @@ class HostKeyStore:
             )
         )
 
-    def pin_fingerprint(self, pod_id: str, start: str, fingerprint: str) -> Pin:
-        """Record a fingerprint somebody vouched for before the key itself was seen."""
+    def vouch(self, pod_id: str, start: str, fingerprints: Sequence[str]) -> Pin:
+        """Record that the pod's key of this start is one of these, seen or not.
+
+        Args:
+            fingerprints: Of keys of different types; the likeliest first.
+        """
+        known = self.find_for_start(pod_id, start)
+        if known is not None and known.blob and known.fingerprint in fingerprints:
+            return self._write(replace(known, trust="verified", others=()))
         return self._write(
             Pin(
                 pod_id=pod_id,
                 start=start,
                 algorithm="",
                 blob="",
-                fingerprint=fingerprint,
+                fingerprint=fingerprints[0],
                 trust="verified",
                 pinned_at=self._now().isoformat(),
+                others=tuple(fingerprints[1:]),
             )
         )
+
+    def list_pod_ids(self) -> list[str]:
+        """Return the ids of all pods with a pin, readable or not."""
+        if not self.folder.is_dir():
+            return []
+        return sorted(path.stem for path in self.folder.glob("[!.]*.json"))
 
     def forget(self, pod_id: str) -> bool:
         """Remove the pod's pin; say whether there was one."""
@@ -216,7 +239,7 @@ class HostKeyVerifier:
         if pin is None:
             if self._policy is HostKeyPolicy.STRICT:
                 raise self._unknown(offered)
-        elif pin.fingerprint != offered.fingerprint:
+        elif offered.fingerprint not in pin.fingerprints:
             raise self._changed(pin, offered)
 
     def confirm(self, proved: HostKey) -> None:
@@ -240,11 +263,18 @@ class HostKeyVerifier:
         )
 
     def _changed(self, pin: Pin, offered: HostKey) -> HostKeyError:
+        if pin.blob:
+            told = "changed without a new start: pinned"
+            way_out = f"runpod-ssh keys forget {self._pod_id}"
+        else:
+            told = "is none that was vouched for: expected"
+            way_out = f"runpod-ssh keys trust {self._pod_id} {offered.fingerprint}"
         return HostKeyError(
-            f"the host key of pod {self._pod_id} changed without a new start: "
-            f"pinned {pin.fingerprint}, offered {offered.fingerprint}",
+            f"the host key of pod {self._pod_id} {told} {pin.fingerprint}, "
+            f"offered {offered.fingerprint}",
             expected_fingerprint=pin.fingerprint,
             offered_fingerprint=offered.fingerprint,
             hint="Someone may be in between. Compare with the fingerprint in the pod's "
-            f"boot log; if it is right: runpod-ssh keys forget {self._pod_id}",
+            f"boot log (runpod-client pods logs {self._pod_id}); "
+            f"if it is right: {way_out}",
         )

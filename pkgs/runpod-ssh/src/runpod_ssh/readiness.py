@@ -7,7 +7,10 @@ here, so that waiting leaves no failed logins behind.
 import asyncio
 from collections.abc import Callable
 
-from runpod_client import DeadlineError, SSHAddress
+from runpod_client import DeadlineError, Error, SSHAddress
+
+_USUAL_CAUSE = "Does the image start an sshd? See the pod's log in RunPod's console."
+_EXPLAIN_SECONDS = 5.0
 
 
 async def wait_until_reachable(
@@ -17,6 +20,7 @@ async def wait_until_reachable(
     interval: float = 0.25,
     probe_seconds: float = 5.0,
     on_status: Callable[[str], None] = lambda _status: None,
+    explain: Callable[[], str] | None = None,
 ) -> None:
     """Return when sshd has greeted.
 
@@ -25,6 +29,8 @@ async def wait_until_reachable(
         interval: Seconds between two attempts.
         probe_seconds: The bound of one attempt.
         on_status: Told in a few words what each attempt met.
+        explain: Returns what RunPod says of the pod, in a sentence; asked, in a
+            thread, only when the time is up.
 
     Raises:
         DeadlineError: It did not greet in time; carries what was last seen.
@@ -46,8 +52,19 @@ async def wait_until_reachable(
             f"waited {waited:.0f} s for sshd on {address}; last seen: {status}",
             waited_seconds=waited,
             last_status=status,
-            hint="Does the image start an sshd? See the pod's log in RunPod's console.",
+            hint=await _explanation(explain) or _USUAL_CAUSE,
         ) from error
+
+
+async def _explanation(explain: Callable[[], str] | None) -> str:
+    """Return what the caller knows of the pod; what takes long is not waited for."""
+    if explain is None:
+        return ""
+    try:
+        async with asyncio.timeout(_EXPLAIN_SECONDS):
+            return await asyncio.to_thread(explain)
+    except (TimeoutError, Error):
+        return ""
 
 
 async def _probe(address: SSHAddress, probe_seconds: float) -> str:

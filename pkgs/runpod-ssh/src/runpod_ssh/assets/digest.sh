@@ -1,20 +1,24 @@
 #!/bin/sh
-# Print the SHA-256 over the contents of files, in the order given, or `none`.
+# Print the SHA-256 of a file, or over the contents of a folder's files, or `none`.
 #
-#   digest.sh PATH    # NUL-separated names on stdin, from inside PATH's folder
+#   digest.sh PATH    # for a folder: NUL-separated names on stdin, from inside it
 set -eu
 path=$1
 [ -n "$path" ] || path=.
 case $path in -*) path=./$path ;; esac
-if [ -d "$path" ]; then
-    cd "$path"
+# openssl has the processor do it, five times as fast as some sha256sum
+if echo | openssl dgst -sha256 -r >/dev/null 2>&1; then
+    hash='openssl dgst -sha256 -r'
 else
-    case $path in
-    */*) cd "${path%/*}/" ;;
-    esac
+    hash=sha256sum
 fi
-if command -v sha256sum >/dev/null && command -v xargs >/dev/null; then
-    xargs -0 cat -- | sha256sum
+if ! command -v "${hash%% *}" >/dev/null; then
+    echo none
+elif [ ! -d "$path" ]; then
+    $hash <"$path"
+elif command -v xargs >/dev/null; then
+    cd "$path"
+    xargs -0 cat -- | $hash
 else
     echo none
 fi

@@ -11,6 +11,13 @@ marked() {
         sed 's|/proc/||; s|/.*||' | sort -u
 }
 
+# a command that was left while it started may show only now
+tries=0
+while [ -z "$(marked)" ] && [ "$tries" -lt 3 ]; do
+    sleep 0.1
+    tries=$((tries + 1))
+done
+
 for signal in INT TERM KILL; do
     tries=0
     while [ "$tries" -lt 10 ]; do

@@ -1,99 +1,97 @@
 #!/bin/sh
-# Receive one file or tree as a tar stream and put it under its final name when told to.
+# Receive one file or tree as a tar stream and put it under its final name.
 #
-#   receive.sh TARGET NAME SIZE TICKET
+#   receive.sh TARGET NAME KEY KEEP WRAP    # after stage.sh, in one text with it
 #
-# TARGET is a path, or a folder that gets NAME; SIZE is the length of the tar stream;
-# TICKET makes the stage's name unique. The stream holds one entry, `payload`. It is
-# unpacked in a hidden folder beside its place. Then words are read from stdin:
-#   digest N   N bytes of NUL-separated names follow; answers their contents' SHA-256
-#   commit     moves the payload to its place; answers `done`
-# End of input without `commit`, a signal or a failure leave nothing behind.
+# TARGET is a path, or a folder that gets NAME; KEY names the stage, a hidden folder
+# beside the place. With KEEP `yes` what has come stays there when the copy is cut off,
+# and the next with the same KEY goes on with it. With WRAP empty the stream holds
+# `payload`, and last `names`, the NUL-separated names of the files, and `end`: the
+# SHA-256 over their contents, or `-`. Without `end` nothing gets its final name. With
+# a WRAP the stream is what belongs into that folder of the stage; it stays there for
+# commit.sh.
+# Answers are records that end in NUL:
+#   stage PATH    once the stage is there; with KEEP follows
+#   have LIST     the files left from last time: lines of size, time and name
+#   final PATH    with WRAP, at its end
+#   done SHA256 FINAL
 set -eu
-target=$1 name=$2 size=$3 ticket=$4
+key=$3 keep=$4 wrap=$5
+final='' parent='' old=''
+LC_ALL=C
+export LC_ALL
+find_place "$1" "$2"
+stage=${parent}.runpod-ssh-$key
+drop_old "$parent"
 
-fail() {
-    printf '%s\n' "$1" >&2
-    exit 1
-}
-
-[ -n "$target" ] || target=.
-if [ -d "$target" ]; then
-    final=${target%/}/$name
-else
-    case $target in
-    */) fail "there is no folder $target" ;;
-    *) final=$target ;;
-    esac
+if [ -d "$stage" ] && [ ! -L "$stage" ]; then
+    # the same copy once more: the one before has lost its other end
+    is_held "$stage" && kill "$old"
+    chmod -R u+rwX -- "$stage"
+    # nothing is to be written through a link
+    find "$stage" -type l -exec rm -f -- {} + 2>/dev/null || drop "$stage"
+    rm -f -- "$stage/end" "$stage/names"
 fi
-case $final in
-*/*) parent=${final%/*}/ ;;
-*) parent=./ final=./$final ;;
-esac
-case $final in -*) final=./$final ;; esac
-[ -d "$parent" ] || fail "there is no folder $parent"
-
-stage=${parent}.runpod-ssh-$ticket
-mkdir -m 700 -- "$stage" || fail "cannot write to $parent"
-trap 'rm -rf -- "$stage"' EXIT
+umask 077
+mkdir -p -- "$stage/$wrap" || fail "cannot write to $parent$(free_space "$parent")"
+trap 'leave' EXIT
 trap 'exit 1' HUP INT TERM PIPE
-
-# Move everything in folder $1 into the folder $2 that exists; each file by rename.
-merge() (
-    for entry in "$1"/* "$1"/.[!.]* "$1"/..?*; do
-        [ -e "$entry" ] || [ -L "$entry" ] || continue
-        to=$2/${entry##*/}
-        if [ -d "$entry" ] && [ ! -L "$entry" ]; then
-            if [ -d "$to" ] && [ ! -L "$to" ]; then
-                merge "$entry" "$to"
-                continue
-            fi
-            [ ! -e "$to" ] || fail "$to is there and is no folder"
-        elif [ -d "$to" ] && [ ! -L "$to" ]; then
-            fail "$to is there and is a folder"
-        elif [ -L "$to" ]; then
-            # mv would follow a link to a folder and put the entry inside
-            rm -f -- "$to"
-        fi
-        mv -f -- "$entry" "$to"
-    done
-)
-
-commit() {
-    payload=$stage/payload
-    if [ -d "$payload" ] && [ ! -L "$payload" ]; then
-        if [ -d "$final" ]; then
-            merge "$payload" "$final"
-            return
-        fi
-        [ ! -e "$final" ] || fail "$final is there and is no folder"
-    elif [ -d "$final" ]; then
-        fail "$final is there and is a folder"
-    fi
-    mv -f -- "$payload" "$final"
+leave() {
+    if [ "$keep" = yes ]; then rm -f -- "$stage/pid"; else drop "$stage"; fi
+}
+echo "$$" >"$stage/pid" || {
+    keep=no
+    fail "cannot write to $parent$(free_space "$parent")"
 }
 
-if ! head -c "$size" | tar -xpof - -C "$stage"; then
-    free=$(df -Pk -- "$parent" 2>/dev/null | awk 'NR == 2 {print $4}') || free=
-    fail "unpacking failed${free:+; $free KiB are free in $parent}"
+printf 'stage %s\0' "$stage"
+if [ "$keep" = yes ]; then
+    printf 'have '
+    if [ -e "$stage/payload" ]; then
+        (cd "$stage" && find payload -type f -exec stat -c '%s %Y %n' -- {} + 2>/dev/null) || :
+    fi
+    printf '\0'
 fi
-echo staged
 
-while read -r word count; do
-    case $word in
-    digest)
-        if command -v sha256sum >/dev/null && command -v xargs >/dev/null; then
-            (cd "$stage" && head -c "$count" | xargs -0 cat -- | sha256sum)
-        else
-            head -c "$count" >/dev/null
-            echo none
-        fi
-        ;;
-    commit)
-        commit
-        printf 'done %s\n' "$final"
-        exit 0
+if ! said=$(tar -xpof - -C "$stage/$wrap" 2>&1); then
+    case $said in
+    *"o space"* | *"short write"* | *"rote only"* | *uota* | *"too large"*)
+        # a full disk is not to be kept full
+        keep=no
+        room=$(free_space "$parent")
+        fail "$said
+${room#; }"
         ;;
     esac
-done
-exit 1
+    fail "$said"
+fi
+if [ -n "$wrap" ]; then
+    trap - EXIT
+    rm -f -- "$stage/pid"
+    printf 'final %s\0' "$final"
+    exit 0
+fi
+[ -f "$stage/end" ] || fail "the copy was cut off"
+read -r expected <"$stage/end"
+# from here on a failure is not one of the way
+keep=no
+
+# openssl has the processor do it, five times as fast as some sha256sum
+if echo | openssl dgst -sha256 -r >/dev/null 2>&1; then
+    hash='openssl dgst -sha256 -r'
+else
+    hash=sha256sum
+fi
+sum=none
+if [ "$expected" != - ] && command -v "${hash%% *}" >/dev/null; then
+    if [ -f "$stage/payload" ]; then
+        sum=$($hash <"$stage/payload")
+    elif command -v xargs >/dev/null; then
+        sum=$(cd "$stage" && xargs -0 cat -- <names | $hash)
+    fi
+    sum=${sum%% *}
+fi
+if [ "$sum" = none ] || [ "$sum" = "$expected" ]; then
+    commit "$stage" "$final"
+fi
+printf 'done %s %s\0' "$sum" "$final"

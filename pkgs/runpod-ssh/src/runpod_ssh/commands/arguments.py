@@ -2,26 +2,28 @@
 
 import asyncio
 import signal
-from collections.abc import Coroutine
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from runpod_client import ConfigError
 from runpod_client.config import ClientSettings
 from runpod_client.console import Session
 from runpod_ssh.host_keys import HostKeyStore
-from runpod_ssh.model import Bounds, HostKeyPolicy, PodTarget
+from runpod_ssh.model import Bounds, HostKeyPolicy, PodTarget, Route
 from runpod_ssh.settings import SSHSettings
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
-    from runpod_client import RunPodClient
+    from runpod_client import Pod, RunPodClient
     from runpod_ssh.connection import Connection
 
 Result = TypeVar("Result")
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 POD_ARGUMENT = click.argument("pod", metavar="POD")
 IDENTITY_OPTION = click.option(
@@ -44,33 +46,123 @@ CONNECT_TIMEOUT_OPTION = click.option(
     metavar="SECONDS",
     help="Time limit of connecting.  [default: 30]",
 )
+_KEPT = "runpod_ssh.way."
+
+
+def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """Keep a setting's flag for `open_access`: no command has a use for it itself."""
+    context.meta[f"{_KEPT}{parameter.name}"] = value
+    return value
+
+
+def way_options(function: Command) -> Command:
+    """Give a command `--user` and `--jump`, which `open_access` reads."""
+    user = click.option(
+        "--user",
+        metavar="NAME",
+        expose_value=False,
+        callback=_keep,
+        help="Login name on pods.  [default: root]",
+    )
+    jump = click.option(
+        "--jump",
+        metavar="[USER@]HOST[:PORT],...",
+        expose_value=False,
+        callback=_keep,
+        help="Hosts to go through, as ssh -J takes them.",
+    )
+    return user(jump(function))
+
+
+def find_way() -> dict[str, str | None]:
+    """Return what the flags of `way_options` said, by setting; None for nothing."""
+    context = click.get_current_context(silent=True)
+    meta = context.meta if context else {}
+    return {name: meta.get(f"{_KEPT}{name}") for name in ("user", "jump")}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """What a command needs to reach pods."""
+    """What a command needs to reach pods.
+
+    Attributes:
+        agent_path: Socket of the user's ssh-agent; None where there is none.
+    """
 
     client: "RunPodClient"
     host_keys: HostKeyStore
     policy: HostKeyPolicy
     bounds: Bounds
+    settings: SSHSettings
+    agent_path: str | None
 
     def find_target(self, selector: str, identity: Path | None) -> PodTarget:
         """Return where to log in to a pod."""
-        from runpod_ssh.targets import resolve_target  # noqa: PLC0415  # start-up time
+        return self.target_of(self.client.resolve_pod(selector), identity)
 
-        return resolve_target(self.client, selector, identity_file=identity)
+    def target_of(self, pod: "Pod", identity: Path | None) -> PodTarget:
+        """Return where to log in to a pod that is known."""
+        from runpod_ssh.targets import target_of  # noqa: PLC0415  # start-up time
+
+        target = target_of(
+            self.client,
+            pod,
+            identity_file=identity,
+            user=self.settings.user,
+            route=self.find_route(),
+        )
+        return self._equip(target)
+
+    def find_shell_target(self, selector: str, identity: Path | None) -> PodTarget:
+        """Return where to get a shell on a pod: its sshd, else RunPod's proxy."""
+        from runpod_ssh.targets import (  # noqa: PLC0415  # start-up time
+            parse_proxy,
+            resolve_shell_target,
+        )
+
+        target = resolve_shell_target(
+            self.client,
+            selector,
+            identity_file=identity,
+            user=self.settings.user,
+            route=self.find_route(),
+            proxy=parse_proxy(self.settings.proxy),
+        )
+        return self._equip(target)
+
+    def find_route(self) -> Route:
+        """Return the way to pods that settings and ~/.ssh/config name."""
+        named = self.settings.ssh_config
+        path = Path(named).expanduser()
+        is_wanted = named not in {"", "none"} and path.exists()
+        return Route(jump=self.settings.jump, ssh_config=(path,) if is_wanted else ())
 
     def connect(self, target: PodTarget) -> "AbstractAsyncContextManager[Connection]":
-        """Connect to a pod."""
-        from runpod_ssh.pods import connect_pod  # noqa: PLC0415  # asyncssh is slow
+        """Connect to a pod; the boot log vouches for a key not known yet."""
+        from runpod_ssh.boot_log import connect_vouched  # noqa: PLC0415  # asyncssh
 
-        return connect_pod(
+        return connect_vouched(
             target,
+            log=self.client.cloud,
             host_keys=self.host_keys,
             policy=self.policy,
             bounds=self.bounds,
         )
+
+    def _equip(self, target: PodTarget) -> PodTarget:
+        """Offer the token's and the agent's keys too; jump hosts may need them."""
+        from runpod_ssh.quick_start import load_transport  # noqa: PLC0415  # asyncssh
+
+        load_transport(self.settings)
+        own = target.credentials
+        pin, provider = self.settings.pkcs11_pin, self.settings.pkcs11_provider
+        credentials = replace(
+            own,
+            agent_path=self.agent_path,
+            pkcs11_provider=Path(provider).expanduser() if provider else None,
+            read_pkcs11_pin=lambda: str(pin) if pin else None,
+        )
+        return replace(target, credentials=credentials)
 
 
 def open_access(
@@ -80,7 +172,9 @@ def open_access(
     from runpod_client import open_client  # noqa: PLC0415  # loads requests
 
     settings = session.load(ClientSettings, "client")
-    ssh = session.load(SSHSettings, "ssh", connect_timeout_seconds=timeout)
+    ssh = session.load(
+        SSHSettings, "ssh", connect_timeout_seconds=timeout, **find_way()
+    )
     chosen = HostKeyPolicy(policy)
     if chosen is HostKeyPolicy.OFF:
         click.secho(
@@ -95,7 +189,30 @@ def open_access(
         host_keys=HostKeyStore(settings.state_dir / "host_keys"),
         policy=chosen,
         bounds=Bounds(total_seconds=ssh.connect_timeout_seconds),
+        settings=ssh,
+        agent_path=session.environ.get("SSH_AUTH_SOCK"),
     )
+
+
+def parse_env(given: Sequence[str], environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that `--env` names, those without a value from here.
+
+    Raises:
+        ConfigError: There is no variable of a name here.
+    """
+    variables = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals:
+            if name not in environ:
+                raise ConfigError(
+                    f"--env {name}: there is no variable of that name here",
+                    setting=name,
+                    hint=f"Set it, or write --env {name}=VALUE.",
+                )
+            value = environ[name]
+        variables[name] = value
+    return variables
 
 
 def run_async(work: Coroutine[Any, Any, Result]) -> Result:

@@ -1,7 +1,9 @@
-"""`runpod-ssh copy`: files and trees to and from pods."""
+"""`runpod-ssh copy`: files and trees to, from and between pods."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,13 +15,41 @@ from runpod_ssh.commands.arguments import (
     POLICY_OPTION,
     run_async,
     tell,
+    way_options,
 )
 from runpod_ssh.exit_codes import EXIT_CODES
-from runpod_ssh.model import TransferResult
+
+if TYPE_CHECKING:
+    from runpod_ssh.connection import Connection
+    from runpod_ssh.model import TransferResult
+    from runpod_ssh.transfer import Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Side:
+    """One SOURCE or the TARGET.
+
+    Attributes:
+        pod: Which pod it is on; empty for this machine.
+    """
+
+    pod: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.pod}:{self.path}" if self.pod else self.path
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Link:
+    """A pod that takes part, connected."""
+
+    pod_id: str
+    connection: "Connection"
 
 
 @click.command()
-@click.argument("source")
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.argument("target")
 @click.option(
     "--verify/--no-verify",
@@ -28,12 +58,13 @@ from runpod_ssh.model import TransferResult
     help="Compare SHA-256 on both sides before the copy gets its name.",
 )
 @IDENTITY_OPTION
+@way_options
 @POLICY_OPTION
 @CONNECT_TIMEOUT_OPTION
 @options(codes=EXIT_CODES)
 def copy(
     session: Session,
-    source: str,
+    sources: Sequence[str],
     target: str,
     *,
     verify: bool,
@@ -41,72 +72,158 @@ def copy(
     policy: str,
     connect_timeout: float | None,
 ) -> None:
-    """Copy a file or folder to or from a pod; one side is POD:PATH.
+    """Copy files or folders to, from or between pods; a pod's side is POD:PATH.
 
     A relative PATH starts in the pod's home folder. A TARGET that is a folder gets an
-    entry of the source's name. Nothing stands half-written under its final name.
+    entry of the source's name; several sources need one. Nothing stands half-written
+    under its final name. A copy of 8 MiB or more that was cut off goes on where it was
+    when the same command runs again.
 
     \b
     Examples:
       runpod-ssh copy ./src train:/workspace/
       runpod-ssh copy train:/workspace/model.safetensors .
+      runpod-ssh copy a.txt b.txt train:/workspace/
+      runpod-ssh copy train:/workspace/model other:/workspace/
     """  # noqa: D301  # click reads \b as: keep these lines
-    from runpod_ssh.transfer import download, upload  # noqa: PLC0415  # start-up time
-
-    pod, path, is_upload = _parse_sides(source, target)
+    sides = [_parse_side(text) for text in sources]
+    goal = _parse_side(target)
+    pods = _list_pods(sides, goal)
+    if len(sides) > 1 and not goal.pod and not Path(target).is_dir():
+        raise click.UsageError(f"several sources need a folder: there is no {target}")
     access = arguments.open_access(session, policy, connect_timeout)
-    where = access.find_target(pod, identity)
+    where = {pod: access.find_target(pod, identity) for pod in pods}
 
-    async def work() -> TransferResult:
-        with session.status(f"copying {source}") as show:
+    async def work() -> list["TransferResult"]:
+        # the bar loads rich, which a copy without a terminal does not need
+        import contextlib  # noqa: PLC0415  # start-up time
 
-            def progress(done: int, total: int) -> None:
-                share = f" of {_size(total)}" if total else ""
-                show(f"copying {source}: {_size(done)}{share}")
-
-            async with access.connect(where) as link:
-                if is_upload:
-                    return await upload(
-                        link, Path(source), path, verify=verify, on_progress=progress
+        async with contextlib.AsyncExitStack() as stack:
+            with session.status("connecting"):
+                links = {
+                    pod: _Link(
+                        pod_id=target.pod.pod_id,
+                        connection=await stack.enter_async_context(
+                            access.connect(target)
+                        ),
                     )
-                return await download(
-                    link, path, Path(target), verify=verify, on_progress=progress
+                    for pod, target in where.items()
+                }
+            return [
+                await _copy_one(
+                    side, goal, links, verify=verify, is_one=len(sides) == 1
                 )
+                for side in sides
+            ]
 
-    result = run_async(work())
+    results = run_async(work())
+    documents = [
+        _transfer_document(
+            result,
+            side,
+            goal,
+            {pod: found.pod.pod_id for pod, found in where.items()},
+        )
+        for result, side in zip(results, sides, strict=True)
+    ]
     tell(
         session,
-        _transfer_document(result, where.pod.pod_id, is_upload=is_upload),
-        _render_transfer(result, pod, is_upload=is_upload),
+        documents[0] if len(documents) == 1 else _summary(documents),
+        "\n".join(_render_transfer(result, goal) for result in results),
     )
 
 
-def _parse_sides(source: str, target: str) -> tuple[str, str, bool]:
-    """Return the pod, the path there and whether the copy goes there."""
-    sides = [_split_pod(source), _split_pod(target)]
-    if (sides[0] is None) == (sides[1] is None):
+async def _copy_one(
+    side: _Side,
+    goal: _Side,
+    links: dict[str, "_Link"],
+    *,
+    verify: bool,
+    is_one: bool,
+) -> "TransferResult":
+    import sys  # noqa: PLC0415  # start-up time
+
+    from runpod_ssh.transfer_streams import no_progress  # noqa: PLC0415
+
+    if not sys.stderr.isatty():
+        return await _copy(side, goal, links, no_progress, verify=verify, is_one=is_one)
+    from runpod_ssh.transfer_progress import show_progress  # noqa: PLC0415
+
+    with show_progress(str(side)) as progress:
+        return await _copy(side, goal, links, progress, verify=verify, is_one=is_one)
+
+
+async def _copy(
+    side: _Side,
+    goal: _Side,
+    links: dict[str, "_Link"],
+    progress: "Progress",
+    *,
+    verify: bool,
+    is_one: bool,
+) -> "TransferResult":
+    # asyncssh is slow to load
+    from runpod_ssh.transfer import (  # noqa: PLC0415
+        PodPath,
+        copy_between,
+        download,
+        upload,
+    )
+
+    # several sources go into a folder: it has to be there
+    path = goal.path if is_one else f"{goal.path.rstrip('/') or goal.path or '.'}/"
+    if not side.pod:
+        return await upload(
+            links[goal.pod].connection,
+            Path(side.path),
+            path,
+            verify=verify,
+            on_progress=progress,
+        )
+    if not goal.pod:
+        return await download(
+            links[side.pod].connection,
+            side.path,
+            Path(goal.path),
+            verify=verify,
+            on_progress=progress,
+            origin=links[side.pod].pod_id,
+        )
+    first, second = links[side.pod], links[goal.pod]
+    return await copy_between(
+        PodPath(connection=first.connection, path=side.path, origin=first.pod_id),
+        PodPath(connection=second.connection, path=path, origin=second.pod_id),
+        verify=verify,
+        on_progress=progress,
+    )
+
+
+def _list_pods(sides: Sequence[_Side], goal: _Side) -> list[str]:
+    """Return the pods that take part, each once."""
+    is_local = [not side.pod for side in sides]
+    if not goal.pod and any(is_local):
         raise click.UsageError(
-            "exactly one of SOURCE and TARGET must be POD:PATH "
+            "each copy needs a pod: SOURCE or TARGET must be POD:PATH "
             "(write ./a:b for a local name with a colon)"
         )
-    pod, path = sides[0] or sides[1] or ("", "")
-    return pod, path, sides[1] is not None
+    return list(dict.fromkeys(side.pod for side in [*sides, goal] if side.pod))
 
 
-def _split_pod(text: str) -> tuple[str, str] | None:
-    """Return (pod, path) for POD:PATH; None for a local path, as scp reads them."""
+def _parse_side(text: str) -> _Side:
+    """Return POD:PATH or a local path, told apart as scp does."""
     pod, colon, path = text.partition(":")
     if not colon or not pod or "/" in pod:
-        return None
-    return pod, path
+        return _Side(pod="", path=text)
+    return _Side(pod=pod, path=path)
 
 
 def _transfer_document(
-    result: TransferResult, pod_id: str, *, is_upload: bool
+    result: "TransferResult", side: _Side, goal: _Side, ids: dict[str, str]
 ) -> dict[str, Any]:
-    return {
-        "pod_id": pod_id,
-        "direction": "upload" if is_upload else "download",
+    direction = "upload" if not side.pod else "between" if goal.pod else "download"
+    document = {
+        "pod_id": ids[goal.pod or side.pod],
+        "direction": direction,
         "source": result.source,
         "target": result.target,
         "file_count": result.file_count,
@@ -115,12 +232,26 @@ def _transfer_document(
         "is_verified": result.is_verified,
         "elapsed_seconds": round(result.elapsed_seconds, 3),
     }
+    if direction == "between":
+        document["source_pod_id"] = ids[side.pod]
+    return document
 
 
-def _render_transfer(result: TransferResult, pod: str, *, is_upload: bool) -> str:
+def _summary(documents: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the document of several copies: their sums, and each of them."""
+    return {
+        "file_count": sum(each["file_count"] for each in documents),
+        "size_bytes": sum(each["size_bytes"] for each in documents),
+        "is_verified": all(each["is_verified"] for each in documents),
+        "elapsed_seconds": round(sum(each["elapsed_seconds"] for each in documents), 3),
+        "copies": list(documents),
+    }
+
+
+def _render_transfer(result: "TransferResult", goal: _Side) -> str:
     files = "1 file" if result.file_count == 1 else f"{result.file_count} files"
     proof = "verified" if result.is_verified else "not verified"
-    target = f"{pod}:{result.target}" if is_upload else result.target
+    target = f"{goal.pod}:{result.target}" if goal.pod else result.target
     return (
         f"{files}, {_size(result.size_bytes)} to {target} "
         f"in {result.elapsed_seconds:.1f} s, {proof}"

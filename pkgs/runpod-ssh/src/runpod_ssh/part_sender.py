@@ -1,0 +1,208 @@
+"""Ranges of large local files into a stage on a pod, in several channels at once.
+
+sshd grants each channel a window of 2 MiB, which alone would leave a long link idle.
+"""
+
+import asyncio
+import contextlib
+import os
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+
+from runpod_ssh import archive, parts
+from runpod_ssh.connection import Connection
+from runpod_ssh.errors import SSHError, SSHUnreachableError, TransferError
+from runpod_ssh.model import Source
+from runpod_ssh.parts import MIB
+from runpod_ssh.transfer_streams import (
+    Dialogue,
+    Meter,
+    ignore,
+    list_piece_digests,
+    nothing,
+    refused,
+    script_command,
+)
+
+# sshd allows ten sessions on a connection unless told otherwise; others use it too
+_CHANNELS = 6
+
+
+@contextlib.asynccontextmanager
+async def first_of() -> AsyncIterator[asyncio.TaskGroup]:
+    """Run tasks together; of their failures, which have one cause, raise the first."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            yield group
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+
+
+async def ahead(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield the pieces of an iterator that works in a thread, one piece ahead."""
+    following = asyncio.ensure_future(asyncio.to_thread(_gather, pieces))
+    try:
+        while batch := await following:
+            following = asyncio.ensure_future(asyncio.to_thread(_gather, pieces))
+            for piece in batch:
+                yield piece
+    finally:
+        # the thread ends with its batch; nobody is to read after the copy has ended
+        following.cancel()
+
+
+def _gather(pieces: Iterator[bytes]) -> list[bytes]:
+    batch: list[bytes] = []
+    for piece in pieces:
+        batch.append(piece)
+        if len(batch) == 4:  # about a MiB
+            break
+    return batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """One range of one file, to be sent on one channel."""
+
+    entry: archive.Entry
+    part: parts.Range
+    is_only: bool
+
+
+class PartSender:
+    """Sends ranges of local files into a stage on a pod, several at a time."""
+
+    def __init__(self, connection: Connection, stage: str, meter: Meter) -> None:
+        self._connection = connection
+        self._stage = stage
+        self._meter = meter
+        self._left: Counter[bytes] = Counter()
+        self._jobs: list[_Job] = []
+
+    async def send(
+        self,
+        entries: Sequence[archive.Entry],
+        left: dict[bytes, tuple[int, int]],
+    ) -> None:
+        """Send files, without what the stage holds of them.
+
+        Args:
+            left: Size and time by name of what the stage holds.
+
+        Raises:
+            TransferError: A file cannot be read here or written there.
+        """
+        for entry in entries:
+            ranges = await self._list_ranges(entry, left.get(entry.name))
+            wanted = sum(each.size_bytes for each in ranges)
+            self._meter.add(entry.size_bytes - wanted)
+            jobs = parts.split(ranges, _CHANNELS) or [parts.Range(start=0, end=0)]
+            self._left[entry.name] = len(jobs)
+            self._jobs += [
+                _Job(entry=entry, part=each, is_only=len(jobs) == 1) for each in jobs
+            ]
+        self._jobs.reverse()
+        workers = min(_CHANNELS, len(self._jobs))
+        while self._jobs:
+            await self._run_workers(workers)
+            # what a refused channel left is for one that nobody competes with
+            workers = 1
+
+    async def _run_workers(self, count: int) -> None:
+        async with first_of() as group:
+            for _number in range(count):
+                group.create_task(self._work(may_stop=count > 1))
+
+    async def _list_ranges(
+        self, entry: archive.Entry, left: tuple[int, int] | None
+    ) -> list[parts.Range]:
+        """Return what of a file has to go, holes and what the pod has left out."""
+        try:
+            if left is None or not left[0]:
+                return await asyncio.to_thread(
+                    parts.list_data, entry.path, entry.size_bytes
+                )
+            piece = parts.piece_bytes(entry.size_bytes)
+            count = -(-left[0] // piece)
+            place = f"{self._stage}/{os.fsdecode(entry.name)}"
+            ours, theirs = await asyncio.gather(
+                asyncio.to_thread(parts.digest_pieces, entry.path, piece, count),
+                list_piece_digests(self._connection, place, piece, count),
+            )
+        except OSError as error:
+            raise archive.local_error("read", os.fsdecode(entry.path), error) from error
+        # a hole of the source goes too: the stage may hold something else there
+        return parts.list_missing(entry.size_bytes, ours, theirs[: len(ours)])
+
+    async def _work(self, *, may_stop: bool) -> None:
+        """Send one range after the other, until a session is refused."""
+        while self._jobs:
+            job = self._jobs.pop()
+            try:
+                await self._send_part(job)
+            except (SSHUnreachableError, TransferError):
+                raise
+            except SSHError:
+                if not may_stop:
+                    raise
+                self._jobs.append(job)
+                return
+
+    async def _send_part(self, job: _Job) -> None:
+        entry = job.entry
+        is_last = job.is_only
+        await self._run_part(entry, job.part, is_complete=is_last)
+        self._left[entry.name] -= 1
+        if not self._left[entry.name] and not is_last:
+            await self._run_part(entry, parts.Range(start=0, end=0), is_complete=True)
+
+    async def _run_part(
+        self, entry: archive.Entry, part: parts.Range, *, is_complete: bool
+    ) -> None:
+        facts = []
+        if is_complete:
+            when = time.strftime("%Y%m%d%H%M.%S", time.gmtime(entry.mtime))
+            facts = [f"{entry.mode:o}", when, str(entry.size_bytes)]
+        dialogue = Dialogue()
+        ended = await self._connection.stream(
+            script_command(
+                ("write_part.sh",),
+                self._stage,
+                os.fsdecode(entry.name),
+                str(part.start // MIB),
+                *facts,
+            ),
+            stdin=self._read(entry, part) if part.size_bytes else nothing(),
+            stdout=ignore,
+            stderr=dialogue.hear_error,
+        )
+        if ended.exit_status != 0:
+            path = os.fsdecode(entry.path)
+            raise refused(
+                f"cannot copy {path}", path, dialogue.stderr, self._connection
+            )
+
+    async def _read(self, entry: archive.Entry, part: parts.Range) -> Source:
+        async for chunk in ahead(_read_range(entry, part)):
+            self._meter.add(len(chunk))
+            yield chunk
+
+
+def _read_range(entry: archive.Entry, part: parts.Range) -> Iterator[bytes]:
+    at = part.start
+    try:
+        file = os.open(entry.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            while at < part.end:
+                size = min(archive.CHUNK_BYTES, part.end - at)
+                chunk = os.pread(file, size, at)
+                if not chunk:
+                    raise archive.became_shorter(os.fsdecode(entry.path))
+                at += len(chunk)
+                yield chunk
+        finally:
+            os.close(file)
+    except OSError as error:
+        raise archive.local_error("read", os.fsdecode(entry.path), error) from error

@@ -1,0 +1,84 @@
+"""Loading the transport without what most users never use, for short-lived processes.
+
+asyncssh loads python-pkcs11 where that is installed, and looks for liboqs and nettle by
+running ldconfig, gcc and ld: together a third of a command's time. Tokens are loaded
+where the settings or ssh_config may name one; the two libraries only add a key exchange
+and MACs that we do not ask for.
+"""
+
+import contextlib
+import ctypes.util
+import gc
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from runpod_ssh.settings import SSHSettings
+
+_UNUSED = {"oqs", "liboqs", "nettle"}
+_TOKENS = "pkcs11"
+
+
+def load_transport(settings: SSHSettings) -> None:
+    """Import `runpod_ssh.connection`; without effect where that is loaded already."""
+    if "asyncssh" in sys.modules:
+        return
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_without_collecting())
+        stack.enter_context(_without_unused_libraries())
+        if not may_use_tokens(settings):
+            stack.enter_context(_without_tokens())
+        importlib.import_module("runpod_ssh.connection")
+
+
+def may_use_tokens(settings: SSHSettings) -> bool:
+    """Return whether a login with these settings may need a PKCS#11 token."""
+    if settings.pkcs11_provider:
+        return True
+    if settings.ssh_config in {"", "none"}:
+        return False
+    try:
+        text = Path(settings.ssh_config).expanduser().read_text(errors="replace")
+    except OSError:
+        return False
+    # an included file is not looked into: it may name one
+    lines = [line.split() for line in text.lower().splitlines() if line.strip()]
+    return any(words[0].startswith(("pkcs11", "include")) for words in lines)
+
+
+@contextlib.contextmanager
+def _without_collecting() -> Iterator[None]:
+    """Have no garbage looked for while modules load, nor in what they made, ever."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+@contextlib.contextmanager
+def _without_tokens() -> Iterator[None]:
+    """Have imports of python-pkcs11 fail within the block, as if it were not there."""
+    sys.modules.setdefault(_TOKENS, None)  # type: ignore[arg-type]  # Python's own way
+    try:
+        yield
+    finally:
+        if sys.modules.get(_TOKENS, sys) is None:
+            del sys.modules[_TOKENS]
+
+
+@contextlib.contextmanager
+def _without_unused_libraries() -> Iterator[None]:
+    """Have asyncssh not look for libraries whose functions we never ask for."""
+    look = ctypes.util.find_library
+
+    def find_library(name: str) -> str | None:
+        return None if name in _UNUSED else look(name)
+
+    ctypes.util.find_library = find_library
+    try:
+        yield
+    finally:
+        ctypes.util.find_library = look
