@@ -305,39 +305,12 @@ def limit_files() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
 
 
-def test_killed_copy_leaves_nothing_on_the_pod(own_desk: Desk) -> None:
-    with (own_desk.folder / "big").open("wb") as file:
-        file.truncate(2_000_000_000)
-    process = own_desk.start(
-        ["copy", "big", "train:big"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    wait_for(
-        lambda: list(own_desk.pod_home.glob(".runpod-ssh-*/payload")),
-        timeout_seconds=20,
-        what="the copy has begun",
-    )
-
-    process.kill()
-    process.wait(timeout=20)
-
-    wait_for(
-        lambda: (
-            not list(own_desk.pod_home.glob("*big*"))
-            and not list(own_desk.pod_home.glob(".runpod-ssh-*"))
-        ),
-        what="nothing is left on the pod",
-    )
-
-
-@pytest.mark.parametrize("sides", [("a", "b"), ("p:a", "p:b"), ("./p:a", "/x:b")])
-def test_copy_wants_exactly_one_side_on_a_pod(sides: tuple[str, str]) -> None:
+@pytest.mark.parametrize("sides", [("a", "b"), ("./p:a", "/x:b")])
+def test_copy_wants_a_side_on_a_pod(sides: tuple[str, str]) -> None:
     done = CliRunner().invoke(cli, ["copy", *sides])
 
     assert done.exit_code == 2
-    assert "exactly one" in done.stderr
+    assert "must be POD:PATH" in done.stderr
 
 
 def test_printed_ssh_command_works_verbatim_in_a_clean_shell(
@@ -413,7 +386,8 @@ def test_shell_is_a_terminal_that_follows_the_window(desk: Desk) -> None:
         wait_for(lambda: shows(b"is-a-1-tty"), what="it is a terminal")
         termios.tcsetwinsize(leader, (40, 120))
         process.send_signal(signal.SIGWINCH)
-        os.write(leader, b"stty size\n")
+        # what is typed may overtake the news of the window
+        os.write(leader, b"until stty size | grep '^40 1[2]0'; do sleep 0.1; done\n")
         wait_for(lambda: shows(b"40 120"), what="the new size arrives")
         os.write(leader, b"exit 5\n")
 

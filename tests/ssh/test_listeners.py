@@ -12,17 +12,26 @@ from support.sshd import Sshd, SshdFactory, free_port
 
 @contextlib.asynccontextmanager
 async def echo_server() -> AsyncIterator[int]:
+    talks: set[asyncio.Task[None]] = set()
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(4096):
-            writer.write(data.upper())
-            await writer.drain()
-        writer.close()
+        task = asyncio.current_task()
+        assert task is not None
+        talks.add(task)
+        with contextlib.closing(writer):
+            while data := await reader.read(4096):
+                writer.write(data.upper())
+                await writer.drain()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
+        for task in talks:
+            task.cancel()
+        await asyncio.gather(*talks, return_exceptions=True)
+        await asyncio.sleep(0)  # a closed transport leaves the loop a turn later
 
 
 @pytest.fixture

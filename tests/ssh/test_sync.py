@@ -494,7 +494,9 @@ async def test_cut_sync_leaves_no_half_file_and_the_next_one_goes_on(
             Way(link, here, there, up=up).sync(batch_bytes=400_000)
         )
         await asyncio.to_thread(
-            wait_for, lambda: set(facts_of(target)) & set(whole), what="it has begun"
+            wait_for,
+            lambda: any((target / name).is_file() for name in whole),
+            what="it has begun",
         )
         if cut == "cancelled":
             task.cancel()

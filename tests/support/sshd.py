@@ -135,7 +135,8 @@ class Sshd:
         # one that is frozen forks no more; what it forked before shows by then
         while new := set(self.family()) - frozen:
             for pid in new:
-                os.kill(pid, signal.SIGSTOP)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGSTOP)
             frozen |= new
 
     def stop(self) -> None:

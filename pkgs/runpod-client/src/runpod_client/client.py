@@ -6,6 +6,7 @@ environment or talk to people; times and the cloud are given to it.
 
 import contextlib
 import functools
+import threading
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
@@ -14,7 +15,6 @@ from typing import TYPE_CHECKING, Self
 
 from runpod_client import marks
 from runpod_client.cloud import Cloud
-from runpod_client.conditions import Condition, Diagnosis, Evidence, diagnose
 from runpod_client.errors import APIError, ConfigError
 from runpod_client.identities import Identity, IdentityStore
 from runpod_client.intents import Journal
@@ -39,6 +39,7 @@ from runpod_client.selection import no_such_pod, select_pod
 # what only some calls need is loaded by the first of them: most commands list pods
 if TYPE_CHECKING:
     from runpod_client.announcements import Announcements
+    from runpod_client.conditions import Diagnosis
     from runpod_client.creation import Creation
     from runpod_client.hooks import Hooks
     from runpod_client.identity_uses import IdentityUse
@@ -48,20 +49,19 @@ if TYPE_CHECKING:
     from runpod_client.price_history import PriceHistory
 
 _LOG_LINES = 100
-_TOLD_WHOLE = {Condition.STOPPED_BY_USER, Condition.OUTBID, Condition.TERMINATED}
 
 
 class RunPodClient:
     """The pods of one account, and what this machine knows of them.
 
-    Attributes:
-        cloud: The wire itself, for what needs no care beyond it: catalogue, network
-            volumes, templates.
+    Args:
+        cloud: The wire, or what opens it; that is done by the first who needs it, since
+            what it loads is slow and not every caller makes a call.
     """
 
     def __init__(
         self,
-        cloud: Cloud,
+        cloud: Cloud | Callable[[], Cloud],
         journal: Journal,
         identities: IdentityStore,
         *,
@@ -71,7 +71,9 @@ class RunPodClient:
         hooks: "Hooks | None" = None,
         open_prices: "Callable[[], PriceHistory] | None" = None,
     ) -> None:
-        self.cloud = cloud
+        self._given_cloud = cloud
+        self._opened_cloud: Cloud | None = None
+        self._opening_cloud = threading.Lock()
         self._journal = journal
         self._identities = identities
         self._owner = owner
@@ -91,7 +93,23 @@ class RunPodClient:
         if self._hooks is not None:
             self._hooks.close()
         self._journal.close()
-        self.cloud.close()
+        if self._opened_cloud is not None or not callable(self._given_cloud):
+            self.cloud.close()
+
+    @property
+    def cloud(self) -> Cloud:
+        """Return the wire itself, for what needs no care beyond it.
+
+        That is: catalogue, network volumes, templates.
+
+        Raises:
+            ConfigError: It cannot be opened with these settings.
+        """
+        with self._opening_cloud:
+            if self._opened_cloud is None:
+                given = self._given_cloud
+                self._opened_cloud = given() if callable(given) else given
+            return self._opened_cloud
 
     @property
     def owner(self) -> str:
@@ -459,18 +477,23 @@ class RunPodClient:
         names = self._identities.list_names()
         return [find_use(n, listing, self._journal, self.cloud) for n in names]
 
-    def diagnose(self, pod: Pod, *, with_logs: bool = False) -> Diagnosis:
+    def diagnose(self, pod: Pod, *, with_logs: bool = False) -> "Diagnosis":
         """Return in what state a pod really is, why, and what helps.
 
         Args:
             with_logs: Look into its host's log, and the account's balance, where the
                 pod alone does not tell; costs up to two calls.
         """
+        from runpod_client.conditions import (  # noqa: PLC0415  # see above
+            Condition,
+            Evidence,
+            diagnose,
+        )
+
+        told_whole = {Condition.STOPPED_BY_USER, Condition.OUTBID, Condition.TERMINATED}
         now = self._pace.now()
         diagnosis = diagnose(pod, now=now)
-        has_more_to_tell = (
-            not diagnosis.is_up and diagnosis.condition not in _TOLD_WHOLE
-        )
+        has_more_to_tell = not diagnosis.is_up and diagnosis.condition not in told_whole
         if not with_logs or not has_more_to_tell:
             return diagnosis
         # they make the answer better, no more: without them it stands as it is

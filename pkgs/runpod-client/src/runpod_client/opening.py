@@ -1,5 +1,6 @@
 """From settings to a client: which wire, which state folder, whose pods."""
 
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,12 +27,15 @@ def open_client(
 ) -> RunPodClient:
     """Return a client for the account the settings name; no call is made yet.
 
+    The wire, which is slow to load, is opened by the first call: it is then that a key
+    or a base URL that is no good raises ConfigError.
+
     Args:
         hooks: Programs that run when something happens to a pod; the client ends what
             is left of them. None runs none.
 
     Raises:
-        ConfigError: There is no API key, or the base URL is no good.
+        ConfigError: There is no API key, or no such dialect.
     """
     if not settings.api_key:
         raise ConfigError(
@@ -40,11 +44,12 @@ def open_client(
             hint="Set RUNPOD_API_KEY_FILE (a file with the key, mode 600) or "
             "RUNPOD_API_KEY. To try without an account: runpod-sim serve",
         )
+    _check_dialect(settings.dialect)
     state_dir = settings.state_dir
     # a create counts as never made only after its request has surely ended
     abandon_after = max(90.0, 3 * settings.api_timeout_seconds)
     return RunPodClient(
-        open_cloud(settings),
+        functools.partial(open_cloud, settings),
         Journal(state_dir),
         IdentityStore(
             state_dir / "identities",
@@ -69,18 +74,22 @@ def open_cloud(settings: ClientSettings) -> Cloud:
     # requests is slow to import and --help has no use for it
     from runpod_client.transport import Transport  # noqa: PLC0415
 
-    if settings.dialect not in _DIALECTS:
-        raise ConfigError(
-            f"there is no dialect {settings.dialect!r}",
-            setting="dialect",
-            hint=render_nearest(settings.dialect, _DIALECTS),
-        )
+    _check_dialect(settings.dialect)
     transport = Transport(
         base_url=settings.api_url,
         api_key=settings.api_key or Secret(),
         timeout_seconds=settings.api_timeout_seconds,
     )
     return _DIALECTS[settings.dialect](settings, transport)
+
+
+def _check_dialect(name: str) -> None:
+    if name not in _DIALECTS:
+        raise ConfigError(
+            f"there is no dialect {name!r}",
+            setting="dialect",
+            hint=render_nearest(name, _DIALECTS),
+        )
 
 
 def _open_graphql(_settings: ClientSettings, transport: "Transport") -> Cloud:

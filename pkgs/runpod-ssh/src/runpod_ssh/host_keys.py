@@ -12,7 +12,6 @@ knows nothing of connections.
 import json
 import os
 import re
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -186,6 +185,8 @@ class HostKeyStore:
 
 def _replace(path: Path, text: str) -> None:
     """Write a file whole or not at all; mkstemp gives it mode 0600."""
+    import tempfile  # noqa: PLC0415  # 4 ms, and most connections write no pin
+
     descriptor, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "w") as file:

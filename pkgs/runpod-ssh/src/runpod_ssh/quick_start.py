@@ -3,7 +3,8 @@
 asyncssh loads python-pkcs11 where that is installed, and looks for liboqs and nettle by
 running ldconfig, gcc and ld: together a third of a command's time. Tokens are loaded
 where the settings or ssh_config may name one; the two libraries only add a key exchange
-and MACs that we do not ask for.
+and MACs that we do not ask for. X.509 certificates, which asyncssh reads where pyOpenSSL
+is installed, are never asked for either.
 """
 
 import contextlib
@@ -16,8 +17,9 @@ from pathlib import Path
 
 from runpod_ssh.settings import SSHSettings
 
-_UNUSED = {"oqs", "liboqs", "nettle"}
+_UNUSED = {"oqs", "liboqs", "nettle", "libnettle", "libnettle-6"}
 _TOKENS = "pkcs11"
+_CERTIFICATES = "asyncssh.crypto.x509"
 
 
 def load_transport(settings: SSHSettings) -> None:
@@ -27,8 +29,9 @@ def load_transport(settings: SSHSettings) -> None:
     with contextlib.ExitStack() as stack:
         stack.enter_context(_without_collecting())
         stack.enter_context(_without_unused_libraries())
+        stack.enter_context(_without(_CERTIFICATES))
         if not may_use_tokens(settings):
-            stack.enter_context(_without_tokens())
+            stack.enter_context(_without(_TOKENS))
         importlib.import_module("runpod_ssh.connection")
 
 
@@ -59,14 +62,14 @@ def _without_collecting() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _without_tokens() -> Iterator[None]:
-    """Have imports of python-pkcs11 fail within the block, as if it were not there."""
-    sys.modules.setdefault(_TOKENS, None)  # type: ignore[arg-type]  # Python's own way
+def _without(module: str) -> Iterator[None]:
+    """Have imports of an optional module fail in the block, as if it were not there."""
+    sys.modules.setdefault(module, None)  # type: ignore[arg-type]  # Python's own way
     try:
         yield
     finally:
-        if sys.modules.get(_TOKENS, sys) is None:
-            del sys.modules[_TOKENS]
+        if sys.modules.get(module, sys) is None:
+            del sys.modules[module]
 
 
 @contextlib.contextmanager

@@ -1,6 +1,5 @@
 """What several commands take and use: POD, how to connect, the way to the fleet."""
 
-import asyncio
 import signal
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,9 +11,10 @@ import click
 from runpod_client import ConfigError
 from runpod_client.config import ClientSettings
 from runpod_client.console import Session
-from runpod_ssh.host_keys import HostKeyStore
+from runpod_ssh.host_keys import HostKeyStore, start_of
 from runpod_ssh.model import Bounds, HostKeyPolicy, PodTarget, Route
 from runpod_ssh.settings import SSHSettings
+from runpod_ssh.target_cache import TargetCache
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -47,6 +47,8 @@ CONNECT_TIMEOUT_OPTION = click.option(
     help="Time limit of connecting.  [default: 30]",
 )
 _KEPT = "runpod_ssh.way."
+# a place that may be outdated is given up soon: RunPod knows the right one
+_TRY_SECONDS = 3.0
 
 
 def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
@@ -95,6 +97,32 @@ class Access:
     bounds: Bounds
     settings: SSHSettings
     agent_path: str | None
+    remembered: TargetCache
+
+    def recall_target(self, selector: str, identity: Path | None) -> PodTarget | None:
+        """Return where the pod was lately, if its host key will prove that it is it.
+
+        None also where the user wants more proof than that, or none.
+        """
+        if self.policy is not HostKeyPolicy.TRUST_ON_FIRST_USE:
+            return None
+        pod = self.remembered.find(selector)
+        address = pod.ssh_address if pod else None
+        if pod is None or address is None:
+            return None
+        pin = self.host_keys.find_for_start(pod.pod_id, start_of(pod, address))
+        return self.target_of(pod, identity) if pin and pin.blob else None
+
+    def hurry(self) -> "Access":
+        """Return the way to a place that may be outdated: it is not waited for long."""
+        seconds = min(_TRY_SECONDS, self.bounds.total_seconds / 2)
+        return replace(self, bounds=replace(self.bounds, total_seconds=seconds))
+
+    def spend(self, seconds: float) -> "Access":
+        """Return the way to pods with less time left for connecting."""
+        total = self.bounds.total_seconds
+        left = max(total - seconds, total / 2)
+        return replace(self, bounds=replace(self.bounds, total_seconds=left))
 
     def find_target(self, selector: str, identity: Path | None) -> PodTarget:
         """Return where to log in to a pod."""
@@ -139,6 +167,15 @@ class Access:
 
     def connect(self, target: PodTarget) -> "AbstractAsyncContextManager[Connection]":
         """Connect to a pod; the boot log vouches for a key not known yet."""
+        if self._is_pinned(target):
+            from runpod_ssh.pods import connect_pod  # noqa: PLC0415  # asyncssh
+
+            return connect_pod(
+                target,
+                host_keys=self.host_keys,
+                policy=self.policy,
+                bounds=self.bounds,
+            )
         from runpod_ssh.boot_log import connect_vouched  # noqa: PLC0415  # asyncssh
 
         return connect_vouched(
@@ -148,6 +185,10 @@ class Access:
             policy=self.policy,
             bounds=self.bounds,
         )
+
+    def _is_pinned(self, target: PodTarget) -> bool:
+        start = start_of(target.pod, target.address)
+        return self.host_keys.find_for_start(target.pod.pod_id, start) is not None
 
     def _equip(self, target: PodTarget) -> PodTarget:
         """Offer the token's and the agent's keys too; jump hosts may need them."""
@@ -184,6 +225,7 @@ def open_access(
             fg="red",
             bold=True,
         )
+    account = f"{settings.api_url}\0{settings.api_key}"
     return Access(
         client=open_client(settings),
         host_keys=HostKeyStore(settings.state_dir / "host_keys"),
@@ -191,6 +233,7 @@ def open_access(
         bounds=Bounds(total_seconds=ssh.connect_timeout_seconds),
         settings=ssh,
         agent_path=session.environ.get("SSH_AUTH_SOCK"),
+        remembered=TargetCache(settings.state_dir / "ssh/targets", account=account),
     )
 
 
@@ -217,6 +260,7 @@ def parse_env(given: Sequence[str], environ: Mapping[str, str]) -> dict[str, str
 
 def run_async(work: Coroutine[Any, Any, Result]) -> Result:
     """Run to the end; a signal cancels, so that everything opened is closed."""
+    import asyncio  # noqa: PLC0415  # kept out of --help
 
     async def guarded() -> Result:
         loop = asyncio.get_running_loop()

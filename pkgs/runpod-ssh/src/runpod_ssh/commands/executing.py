@@ -5,6 +5,7 @@ import functools
 import os
 import stat
 import termios
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -26,13 +27,11 @@ from runpod_ssh.model import HostKeyPolicy
 from runpod_ssh.settings import SSHSettings
 
 if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager
-
     from runpod_client import Pod
     from runpod_ssh.commands.arguments import Access
-    from runpod_ssh.connection import Connection
     from runpod_ssh.fleet_model import Order, Selection
     from runpod_ssh.model import PodTarget
+    from runpod_ssh.target_cache import OpenLink
 
 _EXIT_CODES = {**TRANSPARENT_EXIT_CODES, NoPodMatchedError: 4}
 # stands behind the first -- , which click's parser would take away: no word holds NUL
@@ -195,28 +194,57 @@ def exec_(
             ),
             ssh.parallel,
         )
-    target = access.find_target(given.pods[0], identity)
-    is_usual = policy == HostKeyPolicy.TRUST_ON_FIRST_USE.value
-    if (
-        ssh.background
-        and is_usual
-        and not (identity or connect_timeout or any(arguments.find_way().values()))
-    ):
-        # it serves such calls only, so the next one may be spared all this
-        from runpod_ssh import background  # noqa: PLC0415  # not always needed
-
-        background.start_for_next_time(session.environ, given.pods[0])
-    return _run_on_one(
-        functools.partial(access.connect, target),
-        given.command,
-        timeout=timeout,
-        env=variables,
-        is_idempotent=idempotent,
+    is_usual = policy == HostKeyPolicy.TRUST_ON_FIRST_USE.value and not (
+        identity or connect_timeout or any(arguments.find_way().values())
     )
+
+    def begin(open_link: "OpenLink") -> int:
+        if ssh.background and is_usual:
+            # it serves such calls only, so the next one may be spared all this
+            from runpod_ssh import background  # noqa: PLC0415  # not always needed
+
+            background.start_for_next_time(session.environ, given.pods[0])
+        return _run_attached(
+            open_link,
+            given.command,
+            timeout=timeout,
+            env=variables,
+            is_idempotent=idempotent,
+        )
+
+    return _run_on_one(access, given.pods[0], identity, begin)
 
 
 def _run_on_one(
-    open_link: "Callable[[], AbstractAsyncContextManager[Connection]]",
+    access: "Access",
+    selector: str,
+    identity: Path | None,
+    begin: "Callable[[OpenLink], int]",
+) -> int:
+    """Run a command on the pod where it was lately, else where RunPod says it is."""
+    from runpod_ssh.target_cache import (  # noqa: PLC0415  # kept out of --help
+        OutdatedError,
+        RememberedPlace,
+        keeping,
+    )
+
+    began = time.monotonic()
+    target = access.recall_target(selector, identity)
+    if target is not None:
+        hurried = functools.partial(access.hurry().connect, target)
+        try:
+            return begin(RememberedPlace(hurried).open_link)
+        except OutdatedError:
+            access.remembered.forget(selector)
+            access = access.spend(time.monotonic() - began)
+    target = access.find_target(selector, identity)
+    keep = functools.partial(access.remembered.keep, selector, target.pod)
+    connect = functools.partial(access.connect, target)
+    return begin(functools.partial(keeping, connect, keep))
+
+
+def _run_attached(
+    open_link: "OpenLink",
     command: str,
     *,
     timeout: float | None,
