@@ -342,6 +342,15 @@ async def test_capture_gives_the_screen_or_as_many_lines_as_asked(
     assert everything.split("\n") == [str(number) for number in range(1, 301)]
 
 
+async def test_capture_of_an_ended_session_loses_no_line(link: Connection) -> None:
+    await start(link, "a", "seq 3")
+    await until_shown(link, "a", "3")
+    while (await get_session(link, "a")).state == "running":
+        pass
+
+    assert (await capture(link, "a")).startswith("1\n2\n3\n")
+
+
 async def test_capture_joins_what_the_edge_of_the_screen_broke(
     link: Connection,
 ) -> None:

@@ -13,6 +13,7 @@ from runpod_ssh.parts import MIB
 from runpod_ssh.transfer_streams import Meter
 
 _NAMES_AT_ONCE = 200
+_BATCH_BYTES = 4 * MIB
 
 
 class NameFeed:
@@ -50,7 +51,7 @@ class NameFeed:
 
 
 class RangeWriter:
-    """Writes a range to a file as it comes, a MiB at a time, in a thread."""
+    """Writes a range to a file as it comes, some MiB at a time, in a thread."""
 
     def __init__(
         self,
@@ -75,7 +76,7 @@ class RangeWriter:
             return
         self._chunks.append(chunk)
         self._waiting_bytes += len(chunk)
-        if self._waiting_bytes >= MIB:
+        if self._waiting_bytes >= _BATCH_BYTES:
             await self._write()
 
     async def flush(self) -> None:
@@ -95,7 +96,11 @@ class RangeWriter:
         self._meter.add(size)
 
     def _write_chunks(self, chunks: list[bytes], at: int) -> None:
+        # each call hands Python's lock back and forth, and getting it again takes long
+        batch = b"".join(chunks)
         if self._digest is not None:
-            for chunk in chunks:
-                self._digest.update(chunk)
-        self._file.write(chunks, at)
+            self._digest.update(batch)
+        view = memoryview(batch)
+        # zeros are left out by the MiB
+        pieces = [view[start : start + MIB] for start in range(0, len(batch), MIB)]
+        self._file.write(pieces, at)

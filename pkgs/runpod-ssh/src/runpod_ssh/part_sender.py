@@ -15,6 +15,7 @@ from runpod_ssh import archive, parts
 from runpod_ssh.connection import Connection
 from runpod_ssh.errors import SSHError, SSHUnreachableError, TransferError
 from runpod_ssh.model import Source
+from runpod_ssh.part_digest import PartDigest, Segment
 from runpod_ssh.parts import MIB
 from runpod_ssh.transfer_streams import (
     Dialogue,
@@ -28,6 +29,12 @@ from runpod_ssh.transfer_streams import (
 
 # sshd allows ten sessions on a connection unless told otherwise; others use it too
 _CHANNELS = 6
+# one after the other fills a short link; the second one hides the first one's end
+_SHORT_CHANNELS = 2
+_SHORT_SECONDS = 0.005
+# what is digested on the pod in one go, while the next range is under way
+_MOST_BYTES = 64 * MIB
+_READ_BYTES = 1 * MIB
 
 
 @contextlib.asynccontextmanager
@@ -55,9 +62,11 @@ async def ahead(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
 
 def _gather(pieces: Iterator[bytes]) -> list[bytes]:
     batch: list[bytes] = []
+    size = 0
     for piece in pieces:
         batch.append(piece)
-        if len(batch) == 4:  # about a MiB
+        size += len(piece)
+        if size >= _READ_BYTES:
             break
     return batch
 
@@ -68,16 +77,23 @@ class _Job:
 
     entry: archive.Entry
     part: parts.Range
+    segment: Segment
     is_only: bool
 
 
 class PartSender:
     """Sends ranges of local files into a stage on a pod, several at a time."""
 
-    def __init__(self, connection: Connection, stage: str, meter: Meter) -> None:
+    def __init__(
+        self, connection: Connection, stage: str, meter: Meter, digest: PartDigest
+    ) -> None:
         self._connection = connection
         self._stage = stage
         self._meter = meter
+        self._digest = digest
+        round_trip = connection.round_trip_seconds or 0.0
+        self._is_short = round_trip < _SHORT_SECONDS
+        self._last: dict[bytes, Segment] = {}
         self._left: Counter[bytes] = Counter()
         self._jobs: list[_Job] = []
 
@@ -98,22 +114,45 @@ class PartSender:
             ranges = await self._list_ranges(entry, left.get(entry.name))
             wanted = sum(each.size_bytes for each in ranges)
             self._meter.add(entry.size_bytes - wanted)
-            jobs = parts.split(ranges, _CHANNELS) or [parts.Range(start=0, end=0)]
-            self._left[entry.name] = len(jobs)
-            self._jobs += [
-                _Job(entry=entry, part=each, is_only=len(jobs) == 1) for each in jobs
-            ]
+            self._plan(entry, self._split(ranges))
         self._jobs.reverse()
-        workers = min(_CHANNELS, len(self._jobs))
-        while self._jobs:
-            await self._run_workers(workers)
+        self._digest.start()
+        workers = _SHORT_CHANNELS if self._is_short else _CHANNELS
+        await self._run_workers(min(workers, len(self._jobs)), may_stop=True)
+        if self._jobs:
             # what a refused channel left is for one that nobody competes with
-            workers = 1
+            await self._digest.stop()
+            await self._run_workers(1, may_stop=False)
 
-    async def _run_workers(self, count: int) -> None:
+    def _split(self, ranges: list[parts.Range]) -> list[parts.Range]:
+        total = sum(each.size_bytes for each in ranges)
+        most = -(-total // _MOST_BYTES)
+        count = most if self._is_short else max(most, _CHANNELS)
+        return parts.split(ranges, count) or [parts.Range(start=0, end=0)]
+
+    def _plan(self, entry: archive.Entry, ranges: list[parts.Range]) -> None:
+        """Note the jobs of a file, and what is readable on the pod after each."""
+        self._left[entry.name] = len(ranges)
+        done = 0
+        for each in ranges:
+            # what is not sent stands before it already; the end only at the very end
+            end = entry.size_bytes if each is ranges[-1] else each.end
+            segment = self._digest.plan(entry.name, parts.Range(start=done, end=end))
+            done = end
+            self._jobs.append(
+                _Job(
+                    entry=entry,
+                    part=each,
+                    segment=segment,
+                    is_only=len(ranges) == 1,
+                )
+            )
+        self._last[entry.name] = segment
+
+    async def _run_workers(self, count: int, *, may_stop: bool) -> None:
         async with first_of() as group:
             for _number in range(count):
-                group.create_task(self._work(may_stop=count > 1))
+                group.create_task(self._work(may_stop=may_stop))
 
     async def _list_ranges(
         self, entry: archive.Entry, left: tuple[int, int] | None
@@ -157,6 +196,12 @@ class PartSender:
         self._left[entry.name] -= 1
         if not self._left[entry.name] and not is_last:
             await self._run_part(entry, parts.Range(start=0, end=0), is_complete=True)
+        last = self._last[entry.name]
+        if job.segment is not last:
+            self._digest.note_there(job.segment)
+        if not self._left[entry.name]:
+            # only now it has its length
+            self._digest.note_there(last)
 
     async def _run_part(
         self, entry: archive.Entry, part: parts.Range, *, is_complete: bool
@@ -196,7 +241,7 @@ def _read_range(entry: archive.Entry, part: parts.Range) -> Iterator[bytes]:
         file = os.open(entry.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             while at < part.end:
-                size = min(archive.CHUNK_BYTES, part.end - at)
+                size = min(_READ_BYTES, part.end - at)
                 chunk = os.pread(file, size, at)
                 if not chunk:
                     raise archive.became_shorter(os.fsdecode(entry.path))

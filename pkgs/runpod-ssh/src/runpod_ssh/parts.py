@@ -15,7 +15,7 @@ MIB = 1024 * 1024
 _PIECES = 128
 # a range is worth a command of its own from here on
 _LEAST_BYTES = 8 * MIB
-_READ_BYTES = 1 * MIB
+_READ_BYTES = 4 * MIB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,10 +163,10 @@ class PartFile:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         self._file = os.open(path, flags, 0o600)
 
-    def write(self, chunks: Sequence[bytes], at: int) -> None:
+    def write(self, chunks: Sequence[bytes | memoryview], at: int) -> None:
         """Write chunks one after the other from `at` on; zeros become a hole."""
         for chunk in chunks:
-            if chunk[0] == 0 and chunk.count(0) == len(chunk):
+            if chunk[0] == 0 and bytes(chunk).count(0) == len(chunk):
                 self._clear(at, len(chunk))
             else:
                 done = os.pwrite(self._file, chunk, at)

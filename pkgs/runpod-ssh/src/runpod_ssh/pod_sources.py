@@ -54,8 +54,15 @@ async def ask_facts(connection: Connection, remote: str) -> Facts:
     return parse_facts(result.stdout.decode(errors="replace"))
 
 
-async def ask_digest(connection: Connection, remote: str, names: Source) -> str:
-    """Return the pod's digest over these files; `none` where it has no means."""
+async def ask_digest(
+    connection: Connection, remote: str, names: Source, *, is_parts: bool = False
+) -> str:
+    """Return the pod's digest over these files; `none` where it has no means.
+
+    Args:
+        names: As digest.sh reads them.
+        is_parts: They are parts of files.
+    """
     dialogue = Dialogue()
     said = bytearray()
 
@@ -63,7 +70,9 @@ async def ask_digest(connection: Connection, remote: str, names: Source) -> str:
         said.extend(chunk)
 
     ended = await connection.stream(
-        wire.script_command("digest.sh", pod_path(remote)),
+        wire.script_command(
+            "digest.sh", pod_path(remote), *(["parts"] if is_parts else [])
+        ),
         stdin=names,
         stdout=hear,
         stderr=dialogue.hear_error,

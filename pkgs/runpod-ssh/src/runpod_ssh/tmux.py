@@ -7,6 +7,7 @@ It must not know of connections.
 """
 
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -357,9 +358,15 @@ def capture_command(
         line_count: Lines of history before the screen; None for the screen alone.
     """
     flags = [flag for flag, wanted in (("-J", join), ("-e", with_style)) if wanted]
+    target = _target(name)
+    words = ["capture-pane -p", *flags, f'-t "{target}"']
     if line_count is not None:
-        flags.append(f"-S -{line_count}")
-    return " ".join([f"{_TMUX} capture-pane -p", *flags, f"-t '{_target(name)}'"])
+        return f"{_TMUX} {shlex.join(shlex.split(' '.join(words)))} -S -{line_count}"
+    # tmux tells of a command's end in a line that pushes the screen's first one off
+    ended = " ".join([*words, "-S -1"])
+    shown = " ".join(words)
+    choice = ["if-shell", "-F", "-t", target, "#{pane_dead}", ended, shown]
+    return f"{_TMUX} {shlex.join(choice)}"
 
 
 def kill_command(name: str) -> str:

@@ -22,6 +22,7 @@ from runpod_ssh.errors import (
     TransferError,
 )
 from runpod_ssh.model import Source, TransferResult
+from runpod_ssh.part_digest import PartDigest
 from runpod_ssh.part_sender import PartSender, ahead, first_of
 from runpod_ssh.transfer_streams import (
     LARGE_BYTES,
@@ -94,6 +95,9 @@ class _Upload:
         self._large = tuple(e for e in planned.files if e.size_bytes >= LARGE_BYTES)
         self._meter = Meter(tell=on_progress, total=planned.content_bytes)
         self._digest = hashlib.sha256()
+        # what receive.sh compares: without the large files, which are compared before
+        self._small_digest = hashlib.sha256()
+        self._is_large_verified = True
         self._dialogue = Dialogue()
         self._stage = ""
         self.final = ""
@@ -136,9 +140,11 @@ class _Upload:
             )
         answered, _space, final = said.partition(" ")
         self.final = final.removeprefix("./")
-        if answered not in {"none", self.sha256}:
-            raise differs(answered, self.sha256)
-        self.is_verified = answered == self.sha256
+        expected = self._small_digest.hexdigest()
+        if answered not in {"none", expected}:
+            raise differs(answered, expected)
+        is_compared = answered == expected or not self._has_small
+        self.is_verified = self._verify and is_compared and self._is_large_verified
 
     async def _discard(self) -> None:
         """Remove the stage: what failed here would fail again."""
@@ -154,12 +160,25 @@ class _Upload:
         async for piece in ahead(self._pack(is_sent)):
             yield piece
         self.sha256 = self._digest.hexdigest()
-        ordered = [*self._large, *self._small()]
-        names = b"".join(entry.name + b"\0" for entry in ordered)
+        if not self._large:
+            self._small_digest = self._digest
+        names = b"".join(entry.name + b"\0" for entry in self._small())
         yield archive.pack_bytes("names", names)
-        expected = self.sha256 if self._verify else "-"
+        is_wanted = self._verify and self._has_small
+        expected = self._small_digest.hexdigest() if is_wanted else "-"
         yield archive.pack_bytes("end", expected.encode() + b"\n")
         yield archive.stream_end()
+
+    @property
+    def _has_small(self) -> bool:
+        """Return whether receive.sh has anything to compare; no files are some too."""
+        return not self._large or len(self._large) < len(self._plan.files)
+
+    def _count_in(self, chunk: bytes) -> None:
+        """Take in content that receive.sh compares."""
+        self._digest.update(chunk)
+        if self._large:
+            self._small_digest.update(chunk)
 
     def _small(self) -> Iterator[archive.Entry]:
         return (e for e in self._plan.files if e.size_bytes < LARGE_BYTES)
@@ -168,7 +187,7 @@ class _Upload:
         """Yield the stream without the large files and what the pod has already."""
 
         def on_content(chunk: bytes) -> None:
-            self._digest.update(chunk)
+            self._count_in(chunk)
             self._meter.add(len(chunk))
 
         skipped = [entry for entry in self._small() if entry.name in is_sent]
@@ -181,7 +200,7 @@ class _Upload:
     def _pack_rest(self, is_sent: set[bytes]) -> Iterator[bytes]:
         for entry in self._small():
             for chunk in archive.read_content(entry):
-                self._digest.update(chunk)
+                self._count_in(chunk)
                 if entry.name in is_sent:
                     self._meter.add(len(chunk))
         yield from archive.pack(
@@ -197,12 +216,21 @@ class _Upload:
             for entry in self._small()
             if left.get(entry.name) == (entry.size_bytes, entry.mtime)
         }
-        sender = PartSender(self._connection, stage, self._meter)
-        async with first_of() as group:
+        if self._large:
+            await self._send_parts(stage, left)
+        return there | {entry.name for entry in self._large}
+
+    async def _send_parts(self, stage: str, left: dict[bytes, tuple[int, int]]) -> None:
+        beside = PartDigest(self._connection, stage, is_wanted=self._verify)
+        async with beside, first_of() as group:
+            sender = PartSender(self._connection, stage, self._meter, beside)
             hashing = group.create_task(asyncio.to_thread(self._hash_large))
             await sender.send(self._large, left)
             await hashing
-        return there | {entry.name for entry in self._large}
+            answered, expected = await beside.finish(), self._digest.hexdigest()
+        if answered not in {"none", expected}:
+            raise differs(answered, expected)
+        self._is_large_verified = answered == expected
 
     def _hash_large(self) -> None:
         for entry in self._large:

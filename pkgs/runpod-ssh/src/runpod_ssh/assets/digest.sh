@@ -1,7 +1,10 @@
 #!/bin/sh
 # Print the SHA-256 of a file, or over the contents of a folder's files, or `none`.
 #
-#   digest.sh PATH    # for a folder: NUL-separated names on stdin, from inside it
+#   digest.sh PATH [parts]
+#
+# For a folder stdin has NUL-separated names, from inside it; with `parts` what tells dd
+# a part of a file: if=NAME, skip=MIB and count=MIB.
 set -eu
 path=$1
 [ -n "$path" ] || path=.
@@ -18,7 +21,11 @@ elif [ ! -d "$path" ]; then
     $hash <"$path"
 elif command -v xargs >/dev/null; then
     cd "$path"
-    xargs -0 cat -- | $hash
+    if [ -n "${2-}" ]; then
+        xargs -0 -n 3 dd bs=1048576 2>/dev/null | $hash
+    else
+        xargs -0 cat -- | $hash
+    fi
 else
     echo none
 fi
