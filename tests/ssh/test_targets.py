@@ -147,7 +147,7 @@ def test_pod_without_a_public_ssh_port_is_not_direct() -> None:
         resolve_target(OnePod(pod), "train")
 
     assert "22/tcp" in caught.value.hint
-    assert "ssh pod1-abc@ssh.runpod.io" in caught.value.hint
+    assert "runpod-ssh shell pod1" in caught.value.hint
 
 
 def test_start_is_told_by_its_time_else_by_the_address() -> None:

@@ -119,7 +119,7 @@ def receive_command(path: str) -> str:
 async def open_remote(
     client: "RunPodClient", selector: str, *, state_dir: Path
 ) -> AsyncIterator[tuple[Remote, "Pod"]]:
-    """Connect to a pod, its host key checked against the pinned one.
+    """Connect to a pod, its host key checked against its pin or its boot log.
 
     Raises:
         NotFoundError: There is no such pod.
@@ -128,24 +128,13 @@ async def open_remote(
     # asyncssh takes a while to load
     from runpod_ssh import (  # noqa: PLC0415
         HostKeyStore,
-        HostKeyVerifier,
-        connect,
+        connect_vouched,
         resolve_target,
-        start_of,
     )
 
     target = await asyncio.to_thread(resolve_target, client, selector)
-    verifier = HostKeyVerifier(
-        HostKeyStore(state_dir / "host_keys"),
-        pod_id=target.pod.pod_id,
-        start=start_of(target.pod, target.address),
-    )
-    async with connect(
-        target.address,
-        host_keys=verifier,
-        credentials=target.credentials,
-        route=target.route,
-    ) as connection:
+    pins = HostKeyStore(state_dir / "host_keys")
+    async with connect_vouched(target, log=client.cloud, host_keys=pins) as connection:
         yield SSHRemote(connection), target.pod
 
 

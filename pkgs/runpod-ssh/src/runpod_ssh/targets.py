@@ -161,9 +161,7 @@ def _no_address(pod: Pod) -> NotDirectError:
     commands nor file transfer.
     """
     proxied = (
-        f" For a shell only: ssh {pod.proxy_user}@ssh.runpod.io"
-        if pod.proxy_user
-        else ""
+        f" For a shell only: runpod-ssh shell {pod.pod_id}" if pod.proxy_user else ""
     )
     return NotDirectError(
         f"pod {pod.name} ({pod.pod_id}) exposes no SSH port: "
