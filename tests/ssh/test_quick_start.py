@@ -14,10 +14,24 @@ import ctypes.util, gc, sys
 from runpod_ssh.quick_start import load_transport
 from runpod_ssh.settings import SSHSettings
 look = ctypes.util.find_library
+gc.disable()
 load_transport(SSHSettings(ssh_config="none", pkcs11_provider=sys.argv[1]))
 print('asyncssh' in sys.modules, 'pkcs11' in sys.modules)
 print(ctypes.util.find_library is look, gc.isenabled())
-import pkcs11
+print('ssl' in sys.modules, 'cryptography.x509' in sys.modules)
+import pkcs11, ssl, cryptography.x509
+"""
+
+NO_PROCESS = """
+import sys
+def refuse(event, arguments):
+    if event in ("subprocess.Popen", "os.posix_spawn", "os.fork", "os.system"):
+        raise SystemExit(f"{event} {arguments}")
+sys.addaudithook(refuse)
+from runpod_ssh.quick_start import load_transport
+from runpod_ssh.settings import SSHSettings
+load_transport(SSHSettings(ssh_config="none"))
+print("done")
 """
 
 
@@ -33,8 +47,20 @@ def test_tokens_are_loaded_only_where_one_is_configured(
         check=False,
     )
 
-    assert done.stdout == f"True {has_tokens}\nTrue True\n", done.stderr
+    assert done.stdout == f"True {has_tokens}\nTrue True\nFalse False\n", done.stderr
     assert done.returncode == 0, done.stderr
+
+
+def test_looking_for_libraries_starts_no_process() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", NO_PROCESS],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
 
 
 @pytest.mark.parametrize(

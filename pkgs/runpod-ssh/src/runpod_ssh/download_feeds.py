@@ -5,15 +5,16 @@ Knows nothing of connections.
 
 import asyncio
 import hashlib
+import time
 from collections.abc import AsyncIterator
 from typing import Self
 
 from runpod_ssh import parts
 from runpod_ssh.parts import MIB
-from runpod_ssh.transfer_streams import Meter
+from runpod_ssh.transfer_streams import QUICK_SECONDS, Meter
 
 _NAMES_AT_ONCE = 200
-_BATCH_BYTES = 4 * MIB
+_BATCH_BYTES = 1 * MIB
 
 
 class NameFeed:
@@ -51,7 +52,7 @@ class NameFeed:
 
 
 class RangeWriter:
-    """Writes a range to a file as it comes, some MiB at a time, in a thread."""
+    """Writes a range to a file as it comes, some MiB at a time."""
 
     def __init__(
         self,
@@ -64,43 +65,55 @@ class RangeWriter:
         self._end = part.end
         self._digest = digest
         self._meter = meter
-        self._chunks: list[bytes] = []
+        # one is filled while the other is written; fresh memory would cost as much as
+        # the copy into it
+        self._buffer = memoryview(bytearray(_BATCH_BYTES))
+        self._spare = memoryview(bytearray(_BATCH_BYTES))
         self._waiting_bytes = 0
+        # where a disk keeps up a thread costs more than it gains
+        self._is_quick = True
         self._writing: asyncio.Future[None] | None = None
         self.at = part.start
 
     async def put(self, chunk: bytes) -> None:
         """Take a chunk; what is more than the range is dropped."""
-        chunk = chunk[: self._end - self.at - self._waiting_bytes]
-        if not chunk:
-            return
-        self._chunks.append(chunk)
-        self._waiting_bytes += len(chunk)
-        if self._waiting_bytes >= _BATCH_BYTES:
-            await self._write()
+        left = memoryview(chunk)[: self._end - self.at - self._waiting_bytes]
+        while left:
+            start = self._waiting_bytes
+            piece = left[: _BATCH_BYTES - start]
+            self._buffer[start : start + len(piece)] = piece
+            self._waiting_bytes += len(piece)
+            left = left[len(piece) :]
+            if self._waiting_bytes == _BATCH_BYTES:
+                await self._write()
 
     async def flush(self) -> None:
         """Wait until everything is written."""
         await self._write()
-        if self._writing is not None:
-            await self._writing
+        await self._wait_written()
 
     async def _write(self) -> None:
-        if self._writing is not None:
-            await self._writing
-        chunks, self._chunks = self._chunks, []
+        await self._wait_written()
         size, self._waiting_bytes = self._waiting_bytes, 0
-        work = asyncio.to_thread(self._write_chunks, chunks, self.at)
-        self._writing = asyncio.ensure_future(work)
+        batch, at = self._buffer[:size], self.at
+        self._buffer, self._spare = self._spare, self._buffer
         self.at += size
+        if self._is_quick:
+            began = time.monotonic()
+            self._write_batch(batch, at)
+            self._is_quick = time.monotonic() - began < QUICK_SECONDS
+        else:
+            work = asyncio.to_thread(self._write_batch, batch, at)
+            self._writing = asyncio.ensure_future(work)
         self._meter.add(size)
 
-    def _write_chunks(self, chunks: list[bytes], at: int) -> None:
-        # each call hands Python's lock back and forth, and getting it again takes long
-        batch = b"".join(chunks)
+    async def _wait_written(self) -> None:
+        if self._writing is not None:
+            await self._writing
+
+    def _write_batch(self, batch: memoryview, at: int) -> None:
         if self._digest is not None:
             self._digest.update(batch)
-        view = memoryview(batch)
         # zeros are left out by the MiB
-        pieces = [view[start : start + MIB] for start in range(0, len(batch), MIB)]
-        self._file.write(pieces, at)
+        starts = range(0, len(batch), MIB)
+        self._file.write([batch[start : start + MIB] for start in starts], at)

@@ -5,6 +5,7 @@ it is known to be needed. Which options there are is the background process' bus
 it parses the words with the command line's own parser and declines what it does not do.
 """
 
+import gc
 import os
 import sys
 
@@ -37,6 +38,9 @@ def main() -> "NoReturn":
         if status is not None:
             # nothing of ours is buffered or open: the system clears away faster
             os._exit(status)
+    # nothing that modules make is garbage; `load_transport` switches it on again, and
+    # what never connects is over soon
+    gc.disable()
     from runpod_ssh.cli import main as run_command_line  # noqa: PLC0415  # loads click
 
     run_command_line()

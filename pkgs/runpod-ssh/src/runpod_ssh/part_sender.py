@@ -1,10 +1,12 @@
-"""Ranges of large local files into a stage on a pod, in several channels at once.
+"""Ranges of large local files into a stage on a pod, one by one or several at once.
 
-sshd grants each channel a window of 2 MiB, which alone would leave a long link idle.
+sshd grants each channel a window of 2 MiB, which alone would leave a long link idle. A
+short one is filled by one channel, and more would only cost both machines time.
 """
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import time
 from collections import Counter
@@ -18,6 +20,7 @@ from runpod_ssh.model import Source
 from runpod_ssh.part_digest import PartDigest, Segment
 from runpod_ssh.parts import MIB
 from runpod_ssh.transfer_streams import (
+    QUICK_SECONDS,
     Dialogue,
     Meter,
     ignore,
@@ -29,12 +32,10 @@ from runpod_ssh.transfer_streams import (
 
 # sshd allows ten sessions on a connection unless told otherwise; others use it too
 _CHANNELS = 6
-# one after the other fills a short link; the second one hides the first one's end
-_SHORT_CHANNELS = 2
+# a shorter link is filled by one, which then reads a file in its order
 _SHORT_SECONDS = 0.005
 # what is digested on the pod in one go, while the next range is under way
 _MOST_BYTES = 64 * MIB
-_READ_BYTES = 1 * MIB
 
 
 @contextlib.asynccontextmanager
@@ -48,7 +49,19 @@ async def first_of() -> AsyncIterator[asyncio.TaskGroup]:
 
 
 async def ahead(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield the pieces of an iterator that works in a thread, one piece ahead."""
+    """Yield the pieces of an iterator: of a slow one from a thread, a MiB ahead.
+
+    Where a disk keeps up a thread costs more than it gains: what it has read is no
+    longer in this core's cache, and each call fights for Python's lock.
+    """
+    is_quick = True
+    while is_quick:
+        began = time.monotonic()
+        piece = next(pieces, None)
+        is_quick = time.monotonic() - began < QUICK_SECONDS
+        if piece is None:
+            return
+        yield piece
     following = asyncio.ensure_future(asyncio.to_thread(_gather, pieces))
     try:
         while batch := await following:
@@ -66,7 +79,7 @@ def _gather(pieces: Iterator[bytes]) -> list[bytes]:
     for piece in pieces:
         batch.append(piece)
         size += len(piece)
-        if size >= _READ_BYTES:
+        if size >= MIB:
             break
     return batch
 
@@ -94,6 +107,7 @@ class PartSender:
         round_trip = connection.round_trip_seconds or 0.0
         self._is_short = round_trip < _SHORT_SECONDS
         self._last: dict[bytes, Segment] = {}
+        self._content: hashlib._Hash | None = None
         self._left: Counter[bytes] = Counter()
         self._jobs: list[_Job] = []
 
@@ -101,24 +115,36 @@ class PartSender:
         self,
         entries: Sequence[archive.Entry],
         left: dict[bytes, tuple[int, int]],
+        content: "hashlib._Hash",
     ) -> None:
         """Send files, without what the stage holds of them.
 
         Args:
             left: Size and time by name of what the stage holds.
+            content: Takes in all the files, in this order.
 
         Raises:
             TransferError: A file cannot be read here or written there.
         """
+        is_whole = True
         for entry in entries:
             ranges = await self._list_ranges(entry, left.get(entry.name))
             wanted = sum(each.size_bytes for each in ranges)
             self._meter.add(entry.size_bytes - wanted)
+            is_whole = is_whole and wanted == entry.size_bytes
             self._plan(entry, self._split(ranges))
         self._jobs.reverse()
         self._digest.start()
-        workers = _SHORT_CHANNELS if self._is_short else _CHANNELS
-        await self._run_workers(min(workers, len(self._jobs)), may_stop=True)
+        async with first_of() as group:
+            if self._is_short and is_whole:
+                self._content = content
+            else:
+                group.create_task(asyncio.to_thread(_hash_files, entries, content))
+            await self._run_all()
+
+    async def _run_all(self) -> None:
+        workers = 1 if self._is_short else min(_CHANNELS, len(self._jobs))
+        await self._run_workers(workers, may_stop=True)
         if self._jobs:
             # what a refused channel left is for one that nobody competes with
             await self._digest.stop()
@@ -232,7 +258,18 @@ class PartSender:
     async def _read(self, entry: archive.Entry, part: parts.Range) -> Source:
         async for chunk in ahead(_read_range(entry, part)):
             self._meter.add(len(chunk))
+            if self._content is not None:
+                self._content.update(chunk)
             yield chunk
+
+
+def _hash_files(entries: Sequence[archive.Entry], digest: "hashlib._Hash") -> None:
+    for entry in entries:
+        try:
+            parts.feed_digest(digest, entry.path, entry.size_bytes)
+        except OSError as error:
+            path = os.fsdecode(entry.path)
+            raise archive.local_error("read", path, error) from error
 
 
 def _read_range(entry: archive.Entry, part: parts.Range) -> Iterator[bytes]:
@@ -241,7 +278,7 @@ def _read_range(entry: archive.Entry, part: parts.Range) -> Iterator[bytes]:
         file = os.open(entry.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             while at < part.end:
-                size = min(_READ_BYTES, part.end - at)
+                size = min(archive.CHUNK_BYTES, part.end - at)
                 chunk = os.pread(file, size, at)
                 if not chunk:
                     raise archive.became_shorter(os.fsdecode(entry.path))

@@ -4,7 +4,8 @@ asyncssh loads python-pkcs11 where that is installed, and looks for liboqs and n
 running ldconfig, gcc and ld: together a third of a command's time. Tokens are loaded
 where the settings or ssh_config may name one; the two libraries only add a key exchange
 and MACs that we do not ask for. X.509 certificates, which asyncssh reads where pyOpenSSL
-is installed, are never asked for either.
+is installed, are never asked for either. asyncio speaks TLS where there is ssl, which
+nothing does over its streams here: calls to RunPod's API have their own.
 """
 
 import contextlib
@@ -19,16 +20,20 @@ from runpod_ssh.settings import SSHSettings
 
 _UNUSED = {"oqs", "liboqs", "nettle", "libnettle", "libnettle-6"}
 _TOKENS = "pkcs11"
+_TLS = "ssl"
 _CERTIFICATES = "asyncssh.crypto.x509"
 
 
 def load_transport(settings: SSHSettings) -> None:
-    """Import `runpod_ssh.connection`; without effect where that is loaded already."""
+    """Import `runpod_ssh.connection`, unless it is there; have garbage collected."""
     if "asyncssh" in sys.modules:
+        gc.enable()
         return
     with contextlib.ExitStack() as stack:
         stack.enter_context(_without_collecting())
         stack.enter_context(_without_unused_libraries())
+        with _without(_TLS):
+            importlib.import_module("asyncio")
         stack.enter_context(_without(_CERTIFICATES))
         if not may_use_tokens(settings):
             stack.enter_context(_without(_TOKENS))
@@ -52,7 +57,10 @@ def may_use_tokens(settings: SSHSettings) -> bool:
 
 @contextlib.contextmanager
 def _without_collecting() -> Iterator[None]:
-    """Have no garbage looked for while modules load, nor in what they made, ever."""
+    """Have no garbage looked for while modules load, nor in what they made, ever.
+
+    It is looked for afterwards, also where it was not before.
+    """
     gc.disable()
     try:
         yield

@@ -65,7 +65,7 @@ class TargetCache:
         try:
             with path.open("rb") as file:
                 pod, found_at = _parse_entry(file.read(_MAX_FILE_BYTES))
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, OverflowError):
             return None
         usable = ID_USABLE_SECONDS if pod.pod_id == selector else NAME_USABLE_SECONDS
         return pod if 0 <= self._now() - found_at < usable else None
@@ -100,10 +100,12 @@ class RememberedPlace:
     """Opens links to a place that may be outdated.
 
     Args:
-        open_link: Connects to it and refuses any key but the pinned one.
+        try_link: Connects to it and refuses any key but the pinned one.
+        open_link: The same with the usual patience, once the place has proved right.
     """
 
-    def __init__(self, open_link: OpenLink) -> None:
+    def __init__(self, try_link: OpenLink, open_link: OpenLink) -> None:
+        self._try_link = try_link
         self._open_link = open_link
         self._has_stood = False
 
@@ -116,12 +118,13 @@ class RememberedPlace:
             SSHError: As connecting does, once the place has proved right.
         """
         async with contextlib.AsyncExitStack() as stack:
-            try:
+            if self._has_stood:
                 connection = await stack.enter_async_context(self._open_link())
-            except SSHError as error:
-                if self._has_stood:
-                    raise
-                raise OutdatedError(error.message) from error
+            else:
+                try:
+                    connection = await stack.enter_async_context(self._try_link())
+                except SSHError as error:
+                    raise OutdatedError(error.message) from error
             self._has_stood = True
             yield connection
 
@@ -154,7 +157,7 @@ def _parse_entry(content: bytes) -> tuple[Pod, float]:
     """Return a pod that runs at its address, and when it was found there.
 
     Raises:
-        ValueError, TypeError, KeyError: This is no entry.
+        ValueError, TypeError, KeyError, OverflowError: This is no entry.
     """
     fields = json.loads(content)
     started_at = fields["started_at"]

@@ -24,6 +24,8 @@ Progress = Callable[[int, int], None]
 
 # from this size on a copy that is cut off is gone on with; less is sooner sent again
 LARGE_BYTES = 8 * 1024 * 1024
+# what the event loop itself may do at a time; a disk that takes longer gets a thread
+QUICK_SECONDS = 0.01
 _TAIL_BYTES = 4000
 _CHUNKS_AHEAD = 16
 

@@ -1,9 +1,10 @@
 """Copying from this machine to a pod.
 
 A tar stream runs over an exec channel into a hidden folder beside its place, is
-compared by SHA-256 where the pod has sha256sum, and only then renamed. Large files go
-ahead of it, in several channels at once: sshd's window of 2 MiB for each would leave a
-long link idle. They are gone on with after a copy that was cut off.
+compared by SHA-256 where the pod has the means, and only then renamed. Large files go
+ahead of it, over a long link in several channels at once: sshd's window of 2 MiB for
+each would leave it idle. They are compared while they arrive, and gone on with after a
+copy that was cut off.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from runpod_ssh import archive, parts, wire
+from runpod_ssh import archive, wire
 from runpod_ssh.connection import Connection
 from runpod_ssh.errors import (
     SSHError,
@@ -23,7 +24,7 @@ from runpod_ssh.errors import (
 )
 from runpod_ssh.model import Source, TransferResult
 from runpod_ssh.part_digest import PartDigest
-from runpod_ssh.part_sender import PartSender, ahead, first_of
+from runpod_ssh.part_sender import PartSender, ahead
 from runpod_ssh.transfer_streams import (
     LARGE_BYTES,
     Dialogue,
@@ -222,24 +223,13 @@ class _Upload:
 
     async def _send_parts(self, stage: str, left: dict[bytes, tuple[int, int]]) -> None:
         beside = PartDigest(self._connection, stage, is_wanted=self._verify)
-        async with beside, first_of() as group:
+        async with beside:
             sender = PartSender(self._connection, stage, self._meter, beside)
-            hashing = group.create_task(asyncio.to_thread(self._hash_large))
-            await sender.send(self._large, left)
-            await hashing
+            await sender.send(self._large, left, self._digest)
             answered, expected = await beside.finish(), self._digest.hexdigest()
         if answered not in {"none", expected}:
             raise differs(answered, expected)
         self._is_large_verified = answered == expected
-
-    def _hash_large(self) -> None:
-        for entry in self._large:
-            try:
-                parts.feed_digest(self._digest, entry.path, entry.size_bytes)
-            except OSError as error:
-                raise archive.local_error(
-                    "read", os.fsdecode(entry.path), error
-                ) from error
 
 
 def _parse_left(text: str) -> dict[bytes, tuple[int, int]]:

@@ -21,7 +21,28 @@ elif [ ! -d "$path" ]; then
     $hash <"$path"
 elif command -v xargs >/dev/null; then
     cd "$path"
-    if [ -n "${2-}" ]; then
+    if [ -n "${2-}" ] && python3 -c 'import hashlib' >/dev/null 2>&1; then
+        # half the time of a pipe
+        exec python3 -c '
+import hashlib, sys
+
+MIB = 1024 * 1024
+digest, buffer, words, rest = hashlib.sha256(), memoryview(bytearray(MIB)), [], b""
+while given := sys.stdin.buffer.read1(65536):
+    *more, rest = (rest + given).split(b"\0")
+    words += [word.split(b"=", 1)[1] for word in more]
+    while len(words) >= 3:
+        name, skip, count = words[0], int(words[1]), int(words[2])
+        del words[:3]
+        with open(name, "rb", buffering=0) as file:
+            file.seek(skip * MIB)
+            left = count * MIB
+            while left > 0 and (have := file.readinto(buffer[:left])):
+                digest.update(buffer[:have])
+                left -= have
+print(digest.hexdigest())
+'
+    elif [ -n "${2-}" ]; then
         xargs -0 -n 3 dd bs=1048576 2>/dev/null | $hash
     else
         xargs -0 cat -- | $hash

@@ -6,8 +6,8 @@
 # TARGET is a path, or a folder that gets NAME; KEY names the stage, a hidden folder
 # beside the place. With KEEP `yes` what has come stays there when the copy is cut off,
 # and the next with the same KEY goes on with it. With WRAP empty the stream holds
-# `payload`, and last `names`, the NUL-separated names of the files, and `end`: the
-# SHA-256 over their contents, or `-`. Without `end` nothing gets its final name. With
+# `payload`, and last `names`, the NUL-separated names of files to compare, and `end`:
+# the SHA-256 over their contents, or `-`. Without `end` nothing gets its final name. With
 # a WRAP the stream is what belongs into that folder of the stage; it stays there for
 # commit.sh.
 # Answers are records that end in NUL:

@@ -231,9 +231,12 @@ def _run_on_one(
     began = time.monotonic()
     target = access.recall_target(selector, identity)
     if target is not None:
-        hurried = functools.partial(access.hurry().connect, target)
+        place = RememberedPlace(
+            functools.partial(access.hurry().connect, target),
+            functools.partial(access.connect, target),
+        )
         try:
-            return begin(RememberedPlace(hurried).open_link)
+            return begin(place.open_link)
         except OutdatedError:
             access.remembered.forget(selector)
             access = access.spend(time.monotonic() - began)
