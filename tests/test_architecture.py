@@ -46,6 +46,7 @@ RANKS = {
     "standby": 1,
     "taps": 1,
     "github": 1,
+    "head_starts": 0,
     "wire": 1,
     "refusals": 1,
     "logs": 1,

@@ -301,20 +301,22 @@ def _check_choice(files: Sequence[ConfigFile], name: str | None, source: str) ->
 
 
 def _read_file(path: Path, *, may_be_absent: bool) -> ConfigFile:
-    import tomllib  # noqa: PLC0415  # 3 ms, and most machines have no file
-
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         if may_be_absent:
             return ConfigFile(path=path, document={})
         raise ConfigError(
             f"there is no configuration file {path}", source=str(path)
         ) from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(
-            f"cannot read the configuration file {path}: {error}", source=str(path)
-        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(path, error) from error
+    import tomllib  # noqa: PLC0415  # 3 ms, and most machines have no file
+
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise _unreadable(path, error) from error
     return ConfigFile(path=path, document=document)
 
 
@@ -367,3 +369,9 @@ def _check_names(
             source=str(file.path),
             hint=render_nearest(name, known),
         )
+
+
+def _unreadable(path: Path, error: Exception) -> ConfigError:
+    return ConfigError(
+        f"cannot read the configuration file {path}: {error}", source=str(path)
+    )

@@ -5,6 +5,7 @@ nothing of commands and channels; those are `connection`'s.
 """
 
 import asyncio
+import os
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import asyncssh
 
 from runpod_client import SSHAddress
 from runpod_ssh.errors import HostKeyError, SSHAuthenticationError, SSHUnreachableError
+from runpod_ssh.head_starts import HeadStart
 from runpod_ssh.key_files import KeyRing, Keys
 from runpod_ssh.model import Bounds, HostKey, HostKeyJudge
 from runpod_ssh.ssh_failures import reason_of, too_slow, translate
@@ -262,11 +264,18 @@ def _options(door: Door, limits: Bounds) -> dict[str, Any]:
     }
 
 
-async def carry_by_tcp(address: SSHAddress, tap: Tap) -> None:
+async def carry_by_tcp(
+    address: SSHAddress, tap: Tap, *, head_start: HeadStart | None = None
+) -> None:
     """Carry a tap over a TCP connection of our own."""
     loop = asyncio.get_running_loop()
-    sock = await _open_socket(address)
+    sock = head_start.take(address) if head_start else None
+    begun = sock is not None
+    if sock is None:
+        sock = await _open_socket(address)
     try:
+        if begun:
+            await _finish_connecting(sock)
         await loop.create_connection(lambda: tap, sock=sock)
     except BaseException:
         sock.close()
@@ -292,6 +301,20 @@ async def carry_by_tunnel(
             address=address,
             hint="Is the pod still running, and is it reachable from there?",
         ) from error
+
+
+async def _finish_connecting(sock: socket.socket) -> None:
+    """Return when a connection that was begun stands; raises OSError if it failed."""
+    loop = asyncio.get_running_loop()
+    decided = asyncio.Event()
+    loop.add_writer(sock, decided.set)
+    try:
+        await decided.wait()
+    finally:
+        loop.remove_writer(sock)
+    error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if error:
+        raise OSError(error, os.strerror(error))
 
 
 async def _open_socket(address: SSHAddress) -> socket.socket:

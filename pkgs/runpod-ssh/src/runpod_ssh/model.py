@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from runpod_client import Identity, Pod, SSHAddress
+from runpod_ssh.head_starts import HeadStart
 
 # Where a command's output goes, chunk by chunk; awaiting it is the backpressure.
 Sink = Callable[[bytes], Awaitable[None]]
@@ -128,10 +129,13 @@ class Route:
     Attributes:
         jump: Hosts to go through, as `ssh -J` takes them: `[user@]host[:port],...`.
         ssh_config: Files of OpenSSH's client configuration to honour.
+        head_start: A connection to the address that is already on its way; used where
+            the way is the straight one.
     """
 
     jump: str = ""
     ssh_config: tuple[Path, ...] = ()
+    head_start: HeadStart | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,15 +44,28 @@ def may_use_tokens(settings: SSHSettings) -> bool:
     """Return whether a login with these settings may need a PKCS#11 token."""
     if settings.pkcs11_provider:
         return True
-    if settings.ssh_config in {"", "none"}:
+    # an included file is not looked into: it may name one
+    return _says_any(settings.ssh_config, ("pkcs11", "include"))
+
+
+def may_detour(settings: SSHSettings) -> bool:
+    """Return whether the way to a pod may be another than straight to its address."""
+    if settings.jump:
+        return True
+    return _says_any(settings.ssh_config, ("proxy", "hostname", "match", "include"))
+
+
+def _says_any(ssh_config: str, beginnings: tuple[str, ...]) -> bool:
+    """Return whether a line of OpenSSH's configuration begins with one of these."""
+    if ssh_config in {"", "none"}:
         return False
     try:
-        text = Path(settings.ssh_config).expanduser().read_text(errors="replace")
+        text = Path(ssh_config).expanduser().read_text(errors="replace")
     except OSError:
         return False
-    # an included file is not looked into: it may name one
-    lines = [line.split() for line in text.lower().splitlines() if line.strip()]
-    return any(words[0].startswith(("pkcs11", "include")) for words in lines)
+    return any(
+        line.strip().startswith(beginnings) for line in text.lower().splitlines()
+    )
 
 
 @contextlib.contextmanager

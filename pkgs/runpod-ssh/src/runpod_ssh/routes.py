@@ -156,7 +156,9 @@ class _Trip:
             return functools.partial(
                 carry_by_command, stack, address, config.proxy_command
             )
-        return functools.partial(carry_by_tcp, address)
+        return functools.partial(
+            carry_by_tcp, address, head_start=self._route.head_start
+        )
 
     async def _list_hops(self, jump: str) -> list[tuple[SSHAddress, HostConfig]]:
         """Return where the jump hosts are, the nearest first.

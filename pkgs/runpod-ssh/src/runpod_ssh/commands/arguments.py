@@ -11,6 +11,7 @@ import click
 from runpod_client import ConfigError
 from runpod_client.config import ClientSettings
 from runpod_client.console import Session
+from runpod_ssh.head_starts import HeadStart
 from runpod_ssh.host_keys import HostKeyStore, start_of
 from runpod_ssh.model import Bounds, HostKeyPolicy, PodTarget, Route
 from runpod_ssh.settings import SSHSettings
@@ -111,7 +112,20 @@ class Access:
         if pod is None or address is None:
             return None
         pin = self.host_keys.find_for_start(pod.pod_id, start_of(pod, address))
-        return self.target_of(pod, identity) if pin and pin.blob else None
+        if pin is None or not pin.blob:
+            return None
+        from runpod_ssh.quick_start import may_detour  # noqa: PLC0415  # start-up time
+
+        if may_detour(self.settings):
+            return self.target_of(pod, identity)
+        # sshd answers while asyncssh loads
+        begun = HeadStart(address)
+        try:
+            target = self.target_of(pod, identity)
+        except BaseException:
+            begun.close()
+            raise
+        return replace(target, route=replace(target.route, head_start=begun))
 
     def hurry(self) -> "Access":
         """Return the way to a place that may be outdated: it is not waited for long."""

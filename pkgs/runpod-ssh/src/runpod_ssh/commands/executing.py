@@ -240,6 +240,9 @@ def _run_on_one(
         except OutdatedError:
             access.remembered.forget(selector)
             access = access.spend(time.monotonic() - began)
+        finally:
+            if target.route.head_start is not None:
+                target.route.head_start.close()
     target = access.find_target(selector, identity)
     keep = functools.partial(access.remembered.keep, selector, target.pod)
     connect = functools.partial(access.connect, target)
