@@ -26,8 +26,8 @@ from runpod_ssh import (
     connect_pod,
 )
 from runpod_ssh.connection import Connection
+from runpod_ssh.errors import NoPodMatchedError
 from runpod_ssh.fleet import Fleet
-from runpod_ssh.fleet_errors import NoPodMatchedError
 from runpod_ssh.fleet_model import (
     Ended,
     Event,

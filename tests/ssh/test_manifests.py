@@ -1,7 +1,7 @@
 """Plans of a sync as data: carried out on a listing they give what was asked for."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runpod_client import ConfigError
@@ -80,7 +80,7 @@ def shown(tree: Manifest, excludes: Excludes) -> dict[str, Entry]:
     return {path: entry for path, entry in tree.items() if path not in hidden}
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(source=TREES, target=TREES)
 def test_plan_with_delete_makes_the_target_equal(
     source: Manifest, target: Manifest
@@ -93,7 +93,7 @@ def test_plan_with_delete_makes_the_target_equal(
     assert compare(source, after, delete=True).is_empty
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(source=TREES, target=TREES)
 def test_plan_without_delete_keeps_what_the_source_lacks(
     source: Manifest, target: Manifest
@@ -118,7 +118,7 @@ def test_plan_without_delete_keeps_what_the_source_lacks(
     assert compare(source, after).is_empty
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     source=TREES,
     target=TREES,
@@ -145,7 +145,7 @@ def test_what_is_excluded_is_neither_sent_nor_removed(
     assert {p: e for p, e in after.items() if p in ours} == ours
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(source=TREES, target=TREES, data=st.data(), checksum=st.booleans())
 def test_files_that_proved_equal_get_their_facts_and_are_not_sent(
     source: Manifest, target: Manifest, data: st.DataObject, *, checksum: bool
@@ -160,7 +160,7 @@ def test_files_that_proved_equal_get_their_facts_and_are_not_sent(
     assert set(doubtful) - set(equal) <= set(plan.sends)
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(source=TREES, limit=st.integers(1, 4), size=st.integers(0, 5))
 def test_batches_hold_everything_once_and_move_it_where_it_belongs(
     source: Manifest, limit: int, size: int
@@ -319,7 +319,7 @@ def test_listing_that_is_cut_off_or_leads_outside_is_refused(output: bytes) -> N
         parse_listing(output, NOTHING)
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(output=st.binary(max_size=200), dialect=st.sampled_from([b"find", b"stat"]))
 def test_garbage_in_a_listing_is_refused_and_nothing_else(
     output: bytes, dialect: bytes

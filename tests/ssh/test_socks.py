@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runpod_ssh.socks import Greeting, SocksError
+from runpod_ssh.errors import SocksError
+from runpod_ssh.socks import Greeting
 
 VERSION_5 = b"\5\1\0"
 

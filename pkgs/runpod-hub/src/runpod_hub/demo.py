@@ -112,6 +112,8 @@ class Demo:
         self._environ["RUNPOD_STATE_DIR"] = self._at("state")
         self._environ["XDG_CACHE_HOME"] = self._at("cache")
         self._environ["XDG_CONFIG_HOME"] = self._at("config")
+        # its background process would outlive the demo by ten minutes
+        self._environ["RUNPOD_SSH_BACKGROUND"] = "false"
         self._sim_url = announced["RUNPOD_API_BASE_URL"]
         world = self._get("/_sim/world")
         self._say(f"{self._sim_url}, pods served by {world['ssh_server']}")

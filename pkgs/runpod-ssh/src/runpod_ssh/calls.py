@@ -20,6 +20,7 @@ from runpod_ssh.channels import (
 from runpod_ssh.connecting import Link
 from runpod_ssh.errors import (
     CommandTimeoutError,
+    RefusedError,
     SSHError,
     SSHUnreachableError,
     UnknownOutcomeError,
@@ -38,10 +39,6 @@ Result = TypeVar("Result")
 Output = tuple[bytes, bytes]
 # Talks to a command that runs, until its end.
 Talk = Callable[[Channel], Awaitable[Output]]
-
-
-class RefusedError(SSHError):
-    """The pod refused a channel on a connection that stands."""
 
 
 class Calls:

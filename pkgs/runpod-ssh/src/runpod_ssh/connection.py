@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator, Callable, Mapping
 
 from runpod_client import SSHAddress
 from runpod_client.logs import get_logger
-from runpod_ssh.calls import Calls, Output, RefusedError
+from runpod_ssh.calls import Calls, Output
 from runpod_ssh.channels import Channel
 from runpod_ssh.connecting import Link, hang_up
-from runpod_ssh.errors import SSHUnreachableError
+from runpod_ssh.errors import RefusedError, SSHUnreachableError
 from runpod_ssh.listeners import Listener, Tunnels
 from runpod_ssh.model import (
     Bounds,

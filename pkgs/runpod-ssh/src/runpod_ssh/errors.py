@@ -2,6 +2,9 @@
 
     runpod_client.Error
     ├── NotDirectError             .pod_id    the pod has no address for exec and copy
+    ├── NotFoundError (runpod_client)
+    │   └── NoPodMatchedError      no pod is as asked for
+    ├── SocksError                 a client of a SOCKS port does not speak its protocol
     └── SSHError                   .address
         ├── SSHUnreachableError    no connection, or it was lost; retrying may help
         │   └── UnknownOutcomeError  it was lost while a command ran: look, then repeat
@@ -12,12 +15,13 @@
         ├── TransferError          .path
         ├── SessionError           a durable session could not be made or reached
         ├── ForwardError           a tunnel could not be opened
-        └── ProbeError             the pod's figures could not be read
+        ├── ProbeError             the pod's figures could not be read
+        └── RefusedError           the pod refused one more channel
 
 Exit statuses are in `exit_codes`.
 """
 
-from runpod_client import Error, SSHAddress
+from runpod_client import Error, NotFoundError, SSHAddress
 
 
 class NotDirectError(Error):
@@ -124,3 +128,23 @@ class ForwardError(SSHError):
 
 class ProbeError(SSHError):
     """What a pod says of its resources could not be read."""
+
+
+class RefusedError(SSHError):
+    """The pod refused a channel on a connection that stands."""
+
+
+class SocksError(Error):
+    """The client speaks no SOCKS, or wants what is not offered.
+
+    Attributes:
+        answer: What it is told before the connection is closed.
+    """
+
+    def __init__(self, message: str, *, answer: bytes = b"") -> None:
+        super().__init__(message)
+        self.answer = answer
+
+
+class NoPodMatchedError(NotFoundError):
+    """No pod that runs and has an address of its own fits the selection."""

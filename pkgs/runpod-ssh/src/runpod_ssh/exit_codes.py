@@ -13,6 +13,8 @@ from runpod_ssh import errors
 EXIT_CODES: Mapping[type[Error], int] = {
     **CLIENT_EXIT_CODES,
     errors.NotDirectError: 2,
+    errors.NoPodMatchedError: 4,
+    errors.SocksError: 1,
     errors.SSHError: 1,
     errors.SSHUnreachableError: 7,
     errors.UnknownOutcomeError: 7,
@@ -24,6 +26,7 @@ EXIT_CODES: Mapping[type[Error], int] = {
     errors.SessionError: 1,
     errors.ForwardError: 1,
     errors.ProbeError: 1,
+    errors.RefusedError: 1,
 }
 
 EXIT_SSH_FAILURE = 255

@@ -10,8 +10,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from runpod_client import Pod, PodStatus
-from runpod_ssh.errors import NotDirectError, SSHUnreachableError
-from runpod_ssh.fleet_errors import NoPodMatchedError
+from runpod_ssh.errors import NoPodMatchedError, NotDirectError, SSHUnreachableError
 from runpod_ssh.fleet_model import Job, Selection
 from runpod_ssh.model import PodTarget
 

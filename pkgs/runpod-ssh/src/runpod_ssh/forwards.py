@@ -21,10 +21,10 @@ from runpod_client import Error
 from runpod_client.logs import get_logger
 from runpod_ssh import reconnection
 from runpod_ssh.connection import Connection
-from runpod_ssh.errors import ForwardError
+from runpod_ssh.errors import ForwardError, SocksError
 from runpod_ssh.forward_specs import ForwardKind, ForwardSpec
 from runpod_ssh.relays import RelayEnd
-from runpod_ssh.socks import Greeting, SocksError, Wish
+from runpod_ssh.socks import Greeting, Wish
 
 log = get_logger(__name__)
 

@@ -8,24 +8,12 @@ import ipaddress
 import struct
 from dataclasses import dataclass
 
-from runpod_client import Error
+from runpod_ssh.errors import SocksError
 
 _MOST_BYTES = 1024
 _NO_PASSWORD = 0x00
 _CONNECT = 0x01
 _NOBODY = bytes(6)
-
-
-class SocksError(Error):
-    """The client speaks no SOCKS, or wants what is not offered.
-
-    Attributes:
-        answer: What it is told before the connection is closed.
-    """
-
-    def __init__(self, message: str, *, answer: bytes = b"") -> None:
-        super().__init__(message)
-        self.answer = answer
 
 
 @dataclass(frozen=True, kw_only=True)

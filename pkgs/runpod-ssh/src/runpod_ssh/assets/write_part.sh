@@ -13,8 +13,12 @@ umask 077
 mkdir -p -- "${file%/*}" || exit 1
 
 give_up() {
-    free=$(df -Pk -- "$stage" 2>/dev/null | awk 'NR == 2 {print $4}')
-    printf '%s\n' "$said${free:+; $free KiB are free in ${stage%/*}}" >&2
+    # the folder above: another part that failed may have removed the stage
+    folder=${stage%/*}
+    free=$(df -Pk -- "${folder:-/}" 2>/dev/null | awk 'NR == 2 {print $4}')
+    # below its complaint dd counts what it did
+    why=$(printf '%s\n' "$said" | head -n 1)
+    printf '%s\n' "$why${free:+; $free KiB are free in ${folder:-/}}" >&2
     # a full disk is not to be kept full
     rm -rf -- "$stage"
     exit 1

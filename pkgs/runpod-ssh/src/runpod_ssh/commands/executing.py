@@ -21,8 +21,8 @@ from runpod_ssh.commands.arguments import (
     run_async,
     way_options,
 )
+from runpod_ssh.errors import NoPodMatchedError
 from runpod_ssh.exit_codes import TRANSPARENT_EXIT_CODES
-from runpod_ssh.fleet_errors import NoPodMatchedError
 from runpod_ssh.model import HostKeyPolicy
 from runpod_ssh.settings import SSHSettings
 
