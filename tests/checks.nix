@@ -90,7 +90,7 @@ lib.mapAttrs' (name: lib.nameValuePair "package-${name}") (removeAttrs self.pack
     export RUNPOD_SIM_NSS_WRAPPER=${pkgs.nss_wrapper}/lib/libnss_wrapper.so
     export LANG=C.UTF-8
     patchShebangs scripts
-    python -m pytest -q -p no:cacheprovider -n "$((''${NIX_BUILD_CORES:-2} * 2))" -m "not sdk and not unwrapped and not heavy${without}"
+    python -m pytest -q -p no:cacheprovider -n "$((''${NIX_BUILD_CORES:-2} + 1))" -m "not sdk and not unwrapped and not heavy${without}"
   '';
 
   lint = inSource "check-lint" [
