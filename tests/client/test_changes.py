@@ -190,7 +190,7 @@ def test_rendered_change_tells_states_with_the_reason_and_no_secret() -> None:
 
 @pytest.mark.usefixtures("small_heap")
 @pytest.mark.parametrize("changed_one_in", [1, 10], ids=["all-change", "some-change"])
-def test_five_thousand_pods_are_compared_within_half_the_time_of_a_look(
+def test_five_thousand_pods_are_compared_within_a_tenth_of_a_second_of_cpu(
     changed_one_in: int,
 ) -> None:
     before = [make_pod(f"pod{number}") for number in range(FLEET)]
@@ -219,6 +219,6 @@ def test_five_thousand_pods_are_compared_within_half_the_time_of_a_look(
     assert found.count(ChangeKind.APPEARED) == 0
     wanted = [pod for pod in listing if pod.status is PodStatus.STOPPED]
     assert found.count(ChangeKind.CHANGED) == len(wanted)
-    # listing, parsing and comparing have half a second of CPU together; the fastest
-    # of three rounds, since a busy machine makes the others slower than they are
-    assert min(spent) <= 0.25, f"{min(spent):.3f} s"
+    # the fastest of three: a busy machine makes the others slower than they are
+    print(f"{FLEET} pods compared in {min(spent):.3f} s of CPU")  # noqa: T201  # figures
+    assert min(spent) <= 0.1, f"{min(spent):.3f} s"

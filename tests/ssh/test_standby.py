@@ -132,9 +132,9 @@ async def test_command_on_a_warm_link_costs_one_round_trip(
 
         assert link.round_trip_seconds == pytest.approx(seconds, abs=0.1)
     assert {r.stdout for r in results} == {b"hello\n"}
-    # while the next are being opened, or the machine is busy, one may take longer
-    fastest = sorted(result.elapsed_seconds for result in results)[:3]
-    assert all(elapsed < 2 * seconds for elapsed in fastest)
+    # at once, and then as long as one likes; between, the next are being opened
+    for result in (results[0], *results[-3:]):
+        assert result.elapsed_seconds < 2 * seconds
 
 
 async def test_standby_that_was_killed_is_replaced_without_notice(
