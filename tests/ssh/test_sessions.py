@@ -23,7 +23,7 @@ from runpod_ssh.sessions import (
 from runpod_ssh.tmux import PodSession, SessionPlan
 from support.busybox import busybox_path
 from support.sshd import Sshd, SshdFactory, find_program
-from support.tmux_pods import EXTRA_CONFIG, own_tmux, point_at, visit
+from support.tmux_pods import EXTRA_CONFIG, extend_path, own_tmux, point_at, visit
 from support.waiting import wait_for
 
 WAIT_SECONDS = 30.0
@@ -116,6 +116,31 @@ async def test_starting_twice_leaves_the_first_as_it_is(link: Connection) -> Non
 
     assert again == (StartedSession(session=again[0].session, is_new=False),)
     assert again[0].session.command == first.command == "sleep 300"
+
+
+async def test_how_a_session_ended_is_asked_again_where_tmux_overlooks_it(
+    pod: Sshd, host_keys: HostKeyVerifier, tmux_folder: Path
+) -> None:
+    """tmux 3.3 now and then tells of a pane's end before it knows the status."""
+    forgetful = tmux_folder / "tmux"
+    forgetful.write_text(
+        f"""#!/bin/sh
+        case "$*" in
+            *source-file*) {find_program("tmux")} "$@" |
+                sed -E 's/^(([^:]*:){{6}}1:)[0-9]+:/\\1:/' ;;
+            *) exec {find_program("tmux")} "$@" ;;
+        esac
+        """
+    )
+    forgetful.chmod(0o755)
+    extend_path(pod, tmux_folder)
+    async with visit(pod, host_keys) as link:
+        await start(link, "a", "exit 3")
+        await until_ended(link, "a")
+
+        (again,) = await start_sessions(link, [SessionPlan(name="a", command="true")])
+
+    assert (again.is_new, again.session.state) == (False, "ended (3)")
 
 
 async def test_agents_are_started_together_and_only_those_that_are_missing(

@@ -47,6 +47,14 @@ def point_at(server: Sshd, folder: Path) -> Sshd:
     return server
 
 
+def extend_path(server: Sshd, folder: Path) -> None:
+    """Let whoever logs in find programs in a folder first; after `point_at`."""
+    # a forced command comes after all that the login shell's own files say of PATH
+    keys = server.folder / "authorized_keys"
+    run = rf'PATH={folder}:$PATH exec sh -c \"$SSH_ORIGINAL_COMMAND\"'
+    keys.write_text(f'command="{run}",{keys.read_text()}')
+
+
 def visit(
     pod: Sshd, host_keys: HostKeyVerifier
 ) -> AbstractAsyncContextManager[Connection]:

@@ -113,7 +113,10 @@ async def start_sessions(
     there_before = tmux.find_duplicates(stderr)
     if tmux.find_complaint(stderr) or not (result.exit_status == 0 or there_before):
         raise _failure(connection, result)
-    found = {session.name: session for session in tmux.parse_list(_stdout(result))}
+    there = tmux.parse_list(_stdout(result))
+    if any(session.is_unsettled for session in there):
+        there = await list_sessions(connection)
+    found = {session.name: session for session in there}
     if missing := [plan.name for plan in plans if plan.name not in found]:
         raise SessionError(
             f"{', '.join(missing)} on {connection.address} ended at once",
