@@ -51,7 +51,7 @@ def extend_path(server: Sshd, folder: Path) -> None:
     """Let whoever logs in find programs in a folder first; after `point_at`."""
     # a forced command comes after all that the login shell's own files say of PATH
     keys = server.folder / "authorized_keys"
-    run = rf'PATH={folder}:$PATH exec sh -c \"$SSH_ORIGINAL_COMMAND\"'
+    run = rf"PATH={folder}:$PATH exec sh -c \"$SSH_ORIGINAL_COMMAND\""
     keys.write_text(f'command="{run}",{keys.read_text()}')
 
 
