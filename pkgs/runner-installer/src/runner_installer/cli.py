@@ -1,161 +1,49 @@
-"""The command line `runner-installer`: arguments in, sentences or JSON out.
+"""The command line `runner-installer`.
 
-What a command does lives in the modules it calls; the renderings are in `reports`.
+Commands live in `runner_installer.commands`, a module each, and are imported when they
+are asked for: `--help` costs what click costs.
 """
 
-import secrets
-from typing import Any
+from typing import NoReturn
 
 import click
 
-from runner_installer.exit_codes import EXIT_CODES
 from runpod_client import console
+from runpod_client.lazy_group import LazyGroup, Place
 
-_POD = click.argument("pod")
-_REPO_HELP = "The repository (owner/name) or organization (owner) to take jobs from."
+# command -> its module there, its name in it, and what `--help` says of it
+COMMANDS = {
+    "install": ("installing", "install", "Make a pod a runner for one job."),
+    "status": ("installing", "status", "Show a pod's runners, seen from three sides."),
+    "remove": ("installing", "remove", "Take every runner off a pod."),
+    "plan": ("installing", "plan", "Print what install would do, and do none of it."),
+}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="runner-installer")
+@click.group(
+    cls=LazyGroup,
+    places={
+        name: Place(f"runner_installer.commands.{module}", attribute, summary)
+        for name, (module, attribute, summary) in COMMANDS.items()
+    },
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="""\b
+Examples:
+  runner-installer install my-pod --repo owner/name
+  runner-installer status my-pod
+  runner-installer remove my-pod""",
+)
+@click.version_option(package_name="runner-installer", prog_name="runner-installer")
 def cli() -> None:
     """Make a RunPod pod a GitHub Actions runner, and clean up after it.
 
     POD is a pod's id or its unique name. A runner takes one job and is then used up.
 
-    \b
     Needs RUNPOD_API_KEY and GITHUB_TOKEN (or the same with _FILE), the second with
     Administration: write on the repository.
-
-    \b
-    Examples:
-      runner-installer install my-pod --repo owner/name
-      runner-installer status my-pod
-      runner-installer remove my-pod
-    """  # noqa: D301  # click wants a real backspace
+    """
 
 
-def _spec_options(function: Any) -> Any:
-    """Add what `install` and `plan` ask for about the runner."""
-    for option in (
-        click.option("--group-id", default=1, show_default=True, help="Runner group."),
-        click.option("--prefix", default="runpod", show_default=True, help="Of names."),
-        click.option("--name", help="The runner's name; default PREFIX-PODID-RANDOM."),
-        click.option(
-            "--labels",
-            default="self-hosted,linux,x64,gpu",
-            show_default=True,
-            help="Labels jobs may ask for; the runner's name is always one more.",
-        ),
-        click.option("--repo", required=True, help=_REPO_HELP),
-    ):
-        function = option(function)
-    return function
-
-
-@cli.command()
-@_POD
-@_spec_options
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=1),
-    default=120.0,
-    show_default=True,
-    help="Seconds the runner may take to listen for jobs once started.",
-)
-@console.options(codes=EXIT_CODES)
-def install(session: console.Session, /, pod: str, **wishes: Any) -> None:
-    """Make POD a runner for one job.
-
-    Repeating it while a runner is there does nothing. When it fails or is
-    interrupted, nothing stays registered at GitHub.
-
-    \b
-    Examples:
-      runner-installer install my-pod --repo owner/name
-      runner-installer install my-pod --repo owner/name --labels gpu,a4000 --json
-    """  # noqa: D301  # click wants a real backspace
-    from runner_installer import commands, reports  # noqa: PLC0415  # lazy
-
-    timeout = wishes.pop("timeout")
-    wish = commands.Wish(token=secrets.token_hex(3), **wishes)
-    done, found = commands.install(
-        commands.Room.of(session),
-        pod,
-        wish,
-        verify_timeout_seconds=timeout,
-        new_token=lambda: secrets.token_hex(3),
-        on_phase=lambda phase: session.note(reports.render_phase(phase)),
-    )
-    session.emit(
-        reports.installed_document(done, found), lambda: reports.render_installed(done)
-    )
-
-
-@cli.command()
-@_POD
-@console.options(codes=EXIT_CODES)
-def status(session: console.Session, /, pod: str) -> None:
-    """Show the runners on POD: process, console, GitHub, and any contradiction.
-
-    \b
-    Example:
-      runner-installer status my-pod --json
-    """  # noqa: D301  # click wants a real backspace
-    from runner_installer import commands, reports  # noqa: PLC0415  # lazy
-
-    statuses, found = commands.status(commands.Room.of(session), pod)
-    session.emit(
-        reports.status_document(statuses, found),
-        lambda: reports.render_statuses(statuses, found),
-    )
-
-
-@cli.command()
-@_POD
-@click.option("--repo", help=f"{_REPO_HELP} Default: what the pod has on record.")
-@click.option("--force", is_flag=True, help="Also a runner on a job; the job is lost.")
-@console.options(codes=EXIT_CODES)
-def remove(
-    session: console.Session, /, pod: str, repo: str | None, *, force: bool
-) -> None:
-    """Take every runner off POD: GitHub's record, the process, the files.
-
-    Safe to repeat. With --repo it also works for a pod that is stopped or gone: what
-    GitHub still lists for it is deleted.
-
-    \b
-    Examples:
-      runner-installer remove my-pod
-      runner-installer remove POD_ID --repo owner/name
-    """  # noqa: D301  # click wants a real backspace
-    from runner_installer import commands, reports  # noqa: PLC0415  # lazy
-
-    outcome = commands.remove(commands.Room.of(session), pod, repo, force=force)
-    session.emit(
-        reports.removed_document(outcome), lambda: reports.render_removed(outcome)
-    )
-    if outcome.busy is not None:
-        raise outcome.busy
-
-
-@cli.command()
-@_POD
-@_spec_options
-@console.options(codes=EXIT_CODES)
-def plan(session: console.Session, /, pod: str, **wishes: Any) -> None:
-    """Print what `install` would do on POD, step by step, and do none of it.
-
-    \b
-    Example:
-      runner-installer plan my-pod --repo owner/name
-    """  # noqa: D301  # click wants a real backspace
-    from runner_installer import commands, reports  # noqa: PLC0415  # lazy
-
-    wish = commands.Wish(token="RANDOM", **wishes)  # noqa: S106  # a placeholder
-    steps = commands.plan(commands.Room.of(session), pod, wish)
-    session.emit(reports.plan_document(steps), lambda: reports.render_plan(steps))
-
-
-def main() -> None:
+def main() -> NoReturn:
     """Run the program."""
     console.run(cli, "runner-installer")

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from runner_installer.commands import Outcome
 from runner_installer.install import Installed, Phase
 from runner_installer.model import RunnerStatus
+from runner_installer.operations import Outcome
 from runner_installer.plan import Step
 from runpod_client import Pod
 

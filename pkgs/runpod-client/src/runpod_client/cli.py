@@ -4,12 +4,12 @@ Groups of commands live in `runpod_client.commands`, a module each, and are impo
 when they are asked for: `--help` costs what click costs.
 """
 
-import importlib
 from typing import NoReturn
 
 import click
 
 from runpod_client import console
+from runpod_client.lazy_group import LazyGroup, Place
 
 # group -> its module, and what `--help` says of it
 GROUPS = {
@@ -27,32 +27,12 @@ GROUPS = {
 }
 
 
-class _Groups(click.Group):
-    """The groups above, loaded on demand."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's
-        return list(GROUPS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # click's
-        if cmd_name not in GROUPS:
-            return None
-        module_name, summary = GROUPS[cmd_name]
-        module = importlib.import_module(f"runpod_client.commands.{module_name}")
-        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
-        command.short_help = summary
-        return command
-
-    def format_commands(
-        self,
-        ctx: click.Context,  # noqa: ARG002  # click's
-        formatter: click.HelpFormatter,
-    ) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in GROUPS.items()])
-
-
 @click.group(
-    cls=_Groups,
+    cls=LazyGroup,
+    places={
+        name: Place(f"runpod_client.commands.{module}", name.replace("-", "_"), summary)
+        for name, (module, summary) in GROUPS.items()
+    },
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="""\b
 Examples:

@@ -4,12 +4,12 @@ Commands live in `runpod_ssh.commands`, a module each, and are imported when the
 asked for, as asyncssh is when something connects: `--help` costs what click costs.
 """
 
-import importlib
 from typing import NoReturn
 
 import click
 
 from runpod_client import console
+from runpod_client.lazy_group import LazyGroup, Place
 
 # command -> its module there, its name in it, and what `--help` says of it
 COMMANDS = {
@@ -31,32 +31,12 @@ COMMANDS = {
 }
 
 
-class _Commands(click.Group):
-    """The commands above, loaded on demand."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # click's
-        if cmd_name not in COMMANDS:
-            return None
-        module_name, name, summary = COMMANDS[cmd_name]
-        module = importlib.import_module(f"runpod_ssh.commands.{module_name}")
-        command: click.Command = getattr(module, name)
-        command.short_help = summary
-        return command
-
-    def format_commands(
-        self,
-        ctx: click.Context,  # noqa: ARG002  # click's
-        formatter: click.HelpFormatter,
-    ) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, row[2]) for name, row in COMMANDS.items()])
-
-
 @click.group(
-    cls=_Commands,
+    cls=LazyGroup,
+    places={
+        name: Place(f"runpod_ssh.commands.{module}", attribute, summary)
+        for name, (module, attribute, summary) in COMMANDS.items()
+    },
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="""\b
 Examples:

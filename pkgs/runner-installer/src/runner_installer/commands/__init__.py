@@ -1,0 +1,1 @@
+"""The commands of `runner-installer`, a module for what belongs together."""
