@@ -14,5 +14,6 @@ pkgs.python3.withPackages (ps: [
   ps.runpod-sim
   ps.runpod-ssh
   ps.types-jsonschema
+  ps.types-pyyaml
   ps.types-requests
 ])

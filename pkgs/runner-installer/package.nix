@@ -5,12 +5,16 @@
   hatchling,
   msgspec,
   platformdirs,
+  pyjwt,
+  pyyaml,
   requests,
   rich,
   runpod-client,
   runpod-ssh,
   stamina,
+  starlette,
   structlog,
+  uvicorn,
 }:
 
 buildPythonPackage {
@@ -32,13 +36,18 @@ buildPythonPackage {
     click
     msgspec
     platformdirs
+    pyjwt
+    pyyaml
     requests
     rich
     runpod-client
     runpod-ssh
     stamina
+    starlette
     structlog
-  ];
+    uvicorn
+  ]
+  ++ pyjwt.optional-dependencies.crypto;
 
   # the suite needs all five packages: see checks.pytest in flake.nix
   doCheck = false;
