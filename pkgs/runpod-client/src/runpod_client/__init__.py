@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     )
     from runpod_client.identities import Identity, IdentityStore
     from runpod_client.intents import Journal
+    from runpod_client.leases import parse_lease, render_lease
     from runpod_client.model import (
         Account,
         Capability,
@@ -62,10 +63,18 @@ if TYPE_CHECKING:
         Stock,
         Template,
     )
+    from runpod_client.nearest import find_nearest, render_nearest
     from runpod_client.opening import open_client
     from runpod_client.pace import Pace, Patience
+    from runpod_client.pod_templates import PodTemplate, get_template, list_templates
     from runpod_client.quota import Priority, reading_as
+    from runpod_client.template_rendering import (
+        Rendered,
+        check_arguments,
+        render_template,
+    )
     from runpod_client.wait import wait_until
+    from runpod_client.wanted import Wish, make_spec, overlay
 
 _HOMES = {
     "changes": "Change Tracker",
@@ -87,10 +96,15 @@ _HOMES = {
         "GPUOffer GPUUtilization LogLine NetworkVolume Placement Pod PodEdit PodSpec "
         "PodStatus PortMapping Preference Protocol SSHAddress Secret Stock Template"
     ),
+    "leases": "parse_lease render_lease",
+    "nearest": "find_nearest render_nearest",
     "opening": "open_client",
     "pace": "Pace Patience",
+    "pod_templates": "PodTemplate get_template list_templates",
     "quota": "Priority reading_as",
+    "template_rendering": "Rendered check_arguments render_template",
     "wait": "wait_until",
+    "wanted": "Wish make_spec overlay",
 }
 _LAZY = {name: home for home, names in _HOMES.items() for name in names.split()}
 
@@ -136,6 +150,7 @@ __all__ = [
     "PodEdit",
     "PodSpec",
     "PodStatus",
+    "PodTemplate",
     "PortMapping",
     "Preference",
     "Priority",
@@ -143,6 +158,7 @@ __all__ = [
     "ProtocolError",
     "RateLimitedError",
     "RejectedError",
+    "Rendered",
     "RunPodClient",
     "SSHAddress",
     "Secret",
@@ -152,9 +168,20 @@ __all__ = [
     "TransportError",
     "UnavailableError",
     "UnsettledCreateError",
+    "Wish",
+    "check_arguments",
     "diagnose",
+    "find_nearest",
+    "get_template",
+    "list_templates",
+    "make_spec",
     "open_client",
+    "overlay",
+    "parse_lease",
     "reading_as",
+    "render_lease",
+    "render_nearest",
+    "render_template",
     "wait_until",
 ]
 

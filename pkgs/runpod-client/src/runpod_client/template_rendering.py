@@ -99,6 +99,15 @@ def check_template(template: PodTemplate) -> None:
     _make(template, bound, None, None)
 
 
+def check_arguments(template: PodTemplate, given: Mapping[str, str]) -> None:
+    """Do nothing where a template can be rendered with these parameters.
+
+    Raises:
+        ConfigError: One is unknown, missing, or not of its type.
+    """
+    bind(template.parameters, given, template=template.name)
+
+
 def compare_with_pod(
     rendered: Rendered, pod: Pod, gpu_names: Mapping[str, str]
 ) -> list[Change]:
