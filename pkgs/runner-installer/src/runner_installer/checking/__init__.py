@@ -1,0 +1,1 @@
+"""A workflow is read and judged before it costs anything. No network, no pods."""
