@@ -14,8 +14,6 @@ UNWRAPPED = {
     "test_attachments",
     "test_cli_probe",
     "test_cli_sessions",
-    "test_exec",
-    "test_fleet",
     "test_forwards",
     "test_info",
     "test_jump",
@@ -23,7 +21,6 @@ UNWRAPPED = {
     "test_probe",
     "test_probe_script",
     "test_resume",
-    "test_rotation",
     "test_sessions",
     "test_standby",
 }
@@ -68,3 +65,18 @@ def verifier(store: HostKeyStore) -> VerifierFactory:
 def host_keys(verifier: VerifierFactory) -> HostKeyVerifier:
     """The verifier of one connection to a pod nobody has met before."""
     return verifier()
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def there(tmp_path: Path) -> Path:
+    """A folder that only the pod's side is told of."""
+    folder = tmp_path / "there with 'space"
+    folder.mkdir()
+    return folder

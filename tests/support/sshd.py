@@ -8,6 +8,7 @@ present user.
 
 import base64
 import contextlib
+import functools
 import hashlib
 import os
 import shutil
@@ -91,7 +92,7 @@ class Sshd:
             "PidFile none\nPrintMotd no\nPrintLastLog no\nUseDNS no\n"
             f"MaxStartups {self.max_startups}\n"
             f"SetEnv PATH={self.path} HOME={self.home}\n"
-            f"{self.extra_config}\n"
+            f"{no_penalties()}{self.extra_config}\n"
         )
         log = (self.folder / "log").open("ab")
         with log:
@@ -159,6 +160,23 @@ class Sshd:
         for pid in family:
             family.extend(child for child, parent in parents.items() if parent == pid)
         return family
+
+
+@functools.cache
+def no_penalties() -> str:
+    """Return what keeps sshd from shutting out a test for what it does on purpose.
+
+    From OpenSSH 9.8 on it refuses an address for a while after refused logins.
+    """
+    known = subprocess.run(
+        [find_program("sshd"), "-T", "-f", "/dev/null", "-o", "PerSourcePenalties=no"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+        timeout=30,
+    )
+    is_known = b"PerSourcePenalties" not in known.stderr
+    return "PerSourcePenalties no\n" if is_known else ""
 
 
 def parents_by_pid() -> dict[int, int]:
