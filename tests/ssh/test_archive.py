@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from runpod_ssh import TransferError
-from runpod_ssh.archive import pack, plan, stream_end
+from runpod_ssh.archive import CHUNK_BYTES, pack, plan, stream_end
 
 
 def stream_of(root: Path) -> bytes:
@@ -42,6 +42,38 @@ def test_header_is_the_standard_librarys(tmp_path: Path) -> None:
     stream = stream_of(tmp_path / "file")
 
     assert stream[:512] == info.tobuf(tarfile.GNU_FORMAT)
+
+
+def test_header_of_the_largest_bytes_has_the_right_sum(tmp_path: Path) -> None:
+    name = b"\xff" * (100 - len("payload/"))
+    (tmp_path / "root").mkdir()
+    largest = os.fsdecode(b"\xff" * 100)
+    (tmp_path / "root" / os.fsdecode(name)).symlink_to(largest)
+
+    stream = stream_of(tmp_path / "root")
+
+    with tarfile.open(fileobj=io.BytesIO(stream), errorlevel=2) as archive:
+        assert os.fsencode(archive.getnames()[1]) == b"payload/" + name
+
+
+def test_many_empty_files_are_not_one_piece(tmp_path: Path) -> None:
+    for number in range(1200):
+        (tmp_path / f"{number}").touch()
+
+    pieces = list(pack(plan(tmp_path), lambda _chunk: None))
+
+    assert max(map(len, pieces)) <= CHUNK_BYTES
+    assert sum(map(len, pieces)) == 1201 * 512
+
+
+@pytest.mark.parametrize("size", [4096, CHUNK_BYTES + 1])
+def test_file_that_became_shorter_is_told(tmp_path: Path, size: int) -> None:
+    (tmp_path / "file").write_bytes(b"x" * size)
+    planned = plan(tmp_path)
+    os.truncate(tmp_path / "file", size - 1)
+
+    with pytest.raises(TransferError, match="became shorter"):
+        list(pack(planned, lambda _chunk: None))
 
 
 def test_hard_links_are_sent_once(tmp_path: Path) -> None:

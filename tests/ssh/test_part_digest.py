@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from runpod_client import SSHAddress
-from runpod_ssh import Credentials, HostKeyVerifier, connect, upload
+from runpod_ssh import Credentials, HostKeyVerifier, connect, download, upload
 from runpod_ssh.errors import TransferError
 from runpod_ssh.part_digest import PartDigest
 from runpod_ssh.parts import MIB, Range
@@ -128,3 +128,36 @@ async def test_large_file_comes_whole_over_a_long_link(
 
     assert result.is_verified
     assert target.read_bytes() == content
+
+
+@pytest.mark.parametrize("way", ["up", "down"])
+@pytest.mark.parametrize("python", ["exit 3", 'exec /usr/bin/env python3 "$@"'])
+async def test_tree_is_verified_whether_or_not_the_pods_python_can(
+    sshd_factory: SshdFactory,
+    host_keys: HostKeyVerifier,
+    tmp_path: Path,
+    way: str,
+    python: str,
+) -> None:
+    path = busybox_path(tmp_path / "applets")
+    stub = tmp_path / "applets" / "python3"
+    stub.write_text(f"#!/bin/sh\nPATH={os.environ['PATH']}\n{python}\n")
+    stub.chmod(0o755)
+    pod = sshd_factory(path=path)
+    login = Credentials(identity_file=pod.identity_file)
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    contents = [
+        write_noise(source / name, size)
+        for name, size in (("a b", 5), ("new\nline", MIB + 1), ("z", 0))
+    ]
+
+    async with connect(pod.address, host_keys=host_keys, credentials=login) as link:
+        if way == "up":
+            result = await upload(link, source, str(target))
+        else:
+            result = await download(link, str(source), target)
+
+    assert result.is_verified
+    copied = [path.read_bytes() for path in sorted(target.iterdir())]
+    assert copied == contents

@@ -46,6 +46,50 @@ def test_name_that_leads_outside_is_refused(tmp_path: Path, name: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "name", ["/abs", "//abs", "../up", "a/../../up", "./../up", "a/..", "/.."]
+)
+def test_name_that_leads_outside_is_refused_among_small_files(
+    tmp_path: Path, name: str
+) -> None:
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    stream = stream_of((tarfile.TarInfo("a"), b"x"), (tarfile.TarInfo(name), b"y"))
+
+    with pytest.raises(TransferError, match="outside"):
+        unpack(stream, inside, ignore)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["inside"]
+    assert [path.name for path in inside.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize("at", [1024, 1024 + 150, 1024 + 130])
+def test_header_that_was_changed_on_its_way_is_refused(tmp_path: Path, at: int) -> None:
+    whole = bytearray(
+        stream_of((tarfile.TarInfo("a"), b"x"), (tarfile.TarInfo("b"), b"y")).getvalue()
+    )
+    whole[at] ^= 1
+
+    with pytest.raises(TransferError, match="no whole tar stream"):
+        unpack(io.BytesIO(bytes(whole)), tmp_path, ignore)
+
+    assert not (tmp_path / "b").exists()
+
+
+def test_name_in_two_pieces_is_put_together_among_small_files(tmp_path: Path) -> None:
+    long = "/".join(["f" * 60, "g" * 60, "name"])
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name in ("a", long, "b"):
+            archive.addfile(tarfile.TarInfo(name))
+    stream.seek(0)
+
+    unpacked = unpack(stream, tmp_path, ignore)
+
+    assert unpacked.names == [b"a", long.encode(), b"b"]
+    assert (tmp_path / long).exists()
+
+
 def test_entry_behind_a_link_does_not_follow_it(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     inside = tmp_path / "inside"

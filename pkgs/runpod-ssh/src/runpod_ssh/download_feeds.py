@@ -6,7 +6,7 @@ Knows nothing of connections.
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Self
 
 from runpod_ssh import parts
@@ -52,7 +52,7 @@ class NameFeed:
 
 
 class RangeWriter:
-    """Writes a range to a file as it comes, some MiB at a time."""
+    """Writes a range to a file as it comes; a slow disk gets some MiB at a time."""
 
     def __init__(
         self,
@@ -65,27 +65,24 @@ class RangeWriter:
         self._end = part.end
         self._digest = digest
         self._meter = meter
-        # one is filled while the other is written; fresh memory would cost as much as
-        # the copy into it
-        self._buffer = memoryview(bytearray(_BATCH_BYTES))
-        self._spare = memoryview(bytearray(_BATCH_BYTES))
-        self._waiting_bytes = 0
-        # where a disk keeps up a thread costs more than it gains
+        # where a disk keeps up a thread costs more than it gains, and so does memory
+        # that is not the one the chunk came in
         self._is_quick = True
+        self._waiting: list[bytes | memoryview] = []
+        self._waiting_bytes = 0
         self._writing: asyncio.Future[None] | None = None
         self.at = part.start
 
     async def put(self, chunk: bytes) -> None:
         """Take a chunk; what is more than the range is dropped."""
-        left = memoryview(chunk)[: self._end - self.at - self._waiting_bytes]
-        while left:
-            start = self._waiting_bytes
-            piece = left[: _BATCH_BYTES - start]
-            self._buffer[start : start + len(piece)] = piece
-            self._waiting_bytes += len(piece)
-            left = left[len(piece) :]
-            if self._waiting_bytes == _BATCH_BYTES:
-                await self._write()
+        left = self._end - self.at - self._waiting_bytes
+        piece = chunk if len(chunk) <= left else memoryview(chunk)[:left]
+        if not piece:
+            return
+        self._waiting.append(piece)
+        self._waiting_bytes += len(piece)
+        if self._is_quick or self._waiting_bytes >= _BATCH_BYTES:
+            await self._write()
 
     async def flush(self) -> None:
         """Wait until everything is written."""
@@ -94,10 +91,9 @@ class RangeWriter:
 
     async def _write(self) -> None:
         await self._wait_written()
+        batch, self._waiting = self._waiting, []
         size, self._waiting_bytes = self._waiting_bytes, 0
-        batch, at = self._buffer[:size], self.at
-        self._buffer, self._spare = self._spare, self._buffer
-        self.at += size
+        at, self.at = self.at, self.at + size
         if self._is_quick:
             began = time.monotonic()
             self._write_batch(batch, at)
@@ -111,9 +107,8 @@ class RangeWriter:
         if self._writing is not None:
             await self._writing
 
-    def _write_batch(self, batch: memoryview, at: int) -> None:
+    def _write_batch(self, batch: Sequence[bytes | memoryview], at: int) -> None:
         if self._digest is not None:
-            self._digest.update(batch)
-        # zeros are left out by the MiB
-        starts = range(0, len(batch), MIB)
-        self._file.write([batch[start : start + MIB] for start in starts], at)
+            for chunk in batch:
+                self._digest.update(chunk)
+        self._file.write(batch, at)
