@@ -1,19 +1,18 @@
 """What `info` and `config` print is run as it stands: by ssh itself, in a clean shell."""
 
-import contextlib
 import os
 import shlex
-import signal
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from support.agents import list_held, running_agent
 from support.sim import SimServer
 from support.ssh_desk import RUN_SECONDS, SSHDesk, rent, rent_pod
-from support.sshd import find_program, make_key
+from support.sshd import make_key
 
 
 @pytest.fixture(scope="module")
@@ -149,26 +148,6 @@ def test_pod_that_does_not_run_has_no_command_and_says_why(
     assert "pods start" in told.stderr
 
 
-@contextlib.contextmanager
-def running_agent(folder: Path) -> Iterator[dict[str, str]]:
-    """Run an ssh-agent; give the variables that lead to it."""
-    socket = folder / "agent"
-    process = subprocess.Popen(
-        [find_program("ssh-agent"), "-D", "-a", str(socket)],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        process.stdout.readline()  # it says where it listens once it does
-        yield {"SSH_AUTH_SOCK": str(socket)}
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(20)
-        if process.stdout is not None:
-            process.stdout.close()
-
-
 def test_written_configuration_lets_ssh_in_by_name_with_the_agent(
     office: SSHDesk, tmp_path: Path
 ) -> None:
@@ -182,7 +161,7 @@ def test_written_configuration_lets_ssh_in_by_name_with_the_agent(
     )
     ssh = ["ssh", "-F", str(user_config), "-o", "BatchMode=yes"]
 
-    with running_agent(tmp_path) as agent:
+    with running_agent() as agent:
         environ = {**office.environ, **agent}
         done = subprocess.run(
             [*ssh, "train", "echo in $RUNPOD_POD_ID"],
@@ -192,12 +171,10 @@ def test_written_configuration_lets_ssh_in_by_name_with_the_agent(
             timeout=RUN_SECONDS,
             check=False,
         )
-        held = subprocess.run(
-            ["ssh-add", "-l"], env=environ, capture_output=True, text=True, check=True
-        )
+        held = list_held(agent)
 
     assert (done.returncode, done.stdout) == (0, f"in {office.pod_id}\n"), done.stderr
-    assert len(held.stdout.splitlines()) == 1
+    assert len(held) == 1
 
 
 def test_configuration_of_named_pods_goes_to_stdout_alone(office: SSHDesk) -> None:
@@ -221,25 +198,19 @@ def test_configuration_is_written_beside_the_settings(office: SSHDesk) -> None:
     path.unlink()
 
 
-def test_key_is_lent_to_the_agent_for_a_time(office: SSHDesk, tmp_path: Path) -> None:
+def test_key_is_lent_to_the_agent_for_a_time(office: SSHDesk) -> None:
     without = office.ssh("keys", "load", "train")
-    with running_agent(tmp_path) as agent:
+    with running_agent() as agent:
         desk = replace(office, environ={**office.environ, **agent})
         first = desk.json("keys", "load", "train", "--lifetime", "10m")
         again = desk.json("keys", "load", office.pod_id)
         wrong = desk.ssh("keys", "load", "train", "--lifetime", "soon")
         listed = desk.json("keys", "show", "train")
-        held = subprocess.run(
-            [find_program("ssh-add"), "-l"],
-            env=dict(desk.environ),
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        held = list_held(agent)
 
     assert without.returncode == 2
     assert "ssh-agent" in without.stderr
     assert (first["was_loaded"], again["was_loaded"]) == (False, True)
     assert (wrong.returncode, "no time span" in wrong.stderr) == (2, True)
-    assert listed["fingerprint"] in held.stdout
+    assert listed["fingerprint"] in held
     assert shlex.split(first["public_key"])[0] == "ssh-ed25519"

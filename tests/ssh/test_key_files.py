@@ -1,6 +1,5 @@
 """Logging in with an encrypted file, an agent's keys, a token's; told when one fails."""
 
-import contextlib
 import functools
 import os
 import shutil
@@ -16,6 +15,7 @@ from runpod_ssh import (
     SSHAuthenticationError,
     connect,
 )
+from support.agents import running_agent
 from support.sshd import Sshd, find_program, make_key
 
 PASSPHRASE = "correct horse"
@@ -99,26 +99,10 @@ async def test_encrypted_identity_that_stays_closed_is_named_before_connecting(
 
 
 @pytest.fixture
-def agent(tmp_path: Path) -> Iterator[str]:
+def agent() -> Iterator[str]:
     """An ssh-agent without keys; its socket."""
-    # sun_path is short, pytest's folders are not
-    path = Path("/tmp") / f"runpod-agent-{os.getpid()}"
-    process = subprocess.Popen(
-        [find_program("ssh-agent"), "-D", "-a", str(path)],
-        stdout=subprocess.DEVNULL,
-        cwd=tmp_path,
-    )
-    try:
-        for _ in range(200):
-            if path.exists():
-                break
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(0.02)
-        yield str(path)
-    finally:
-        process.terminate()
-        process.wait(10)
-        path.unlink(missing_ok=True)
+    with running_agent() as variables:
+        yield variables["SSH_AUTH_SOCK"]
 
 
 def add_to_agent(agent: str, key: Path) -> None:
@@ -175,6 +159,50 @@ async def test_agent_that_is_not_there_is_no_failure_of_its_own(
     )
 
     assert said == b"in\n"
+
+
+@pytest.mark.parametrize("named", ["identity", "identity.pub"])
+async def test_public_half_picks_one_of_more_keys_than_a_server_bears(
+    named: str,
+    sshd: Sshd,
+    host_keys: HostKeyVerifier,
+    agent: str,
+    tmp_path: Path,
+) -> None:
+    for number in range(7):
+        make_key(tmp_path / f"other{number}", sshd.environ)
+        add_to_agent(agent, tmp_path / f"other{number}")
+    add_to_agent(agent, sshd.identity_file)
+    sshd.identity_file.unlink()
+    identity = sshd.identity_file.with_name(named)
+
+    said = await user_there(
+        sshd, host_keys, Credentials(identity_file=identity, agent_path=agent)
+    )
+
+    assert said == b"in\n"
+
+
+@pytest.mark.parametrize("is_there", [True, False], ids=["without-it", "gone"])
+async def test_key_that_only_an_agent_held_is_named_before_connecting(
+    is_there: bool,  # noqa: FBT001  # pytest's
+    sshd: Sshd,
+    host_keys: HostKeyVerifier,
+    agent: str,
+) -> None:
+    sshd.identity_file.unlink()
+    path = agent if is_there else None
+    seen = sshd.log_text
+
+    with pytest.raises(SSHAuthenticationError, match="ssh-agent") as caught:
+        await user_there(
+            sshd,
+            host_keys,
+            Credentials(identity_file=sshd.identity_file, agent_path=path),
+        )
+
+    assert f"{sshd.identity_file}.pub" in caught.value.message
+    assert seen == sshd.log_text
 
 
 async def test_users_own_keys_are_offered_and_broken_ones_passed_over(

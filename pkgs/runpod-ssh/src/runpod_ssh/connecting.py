@@ -5,8 +5,6 @@ nothing of commands and channels; those are `connection`'s.
 """
 
 import asyncio
-import os
-import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +13,6 @@ import asyncssh
 
 from runpod_client import SSHAddress
 from runpod_ssh.errors import HostKeyError, SSHAuthenticationError, SSHUnreachableError
-from runpod_ssh.head_starts import HeadStart
 from runpod_ssh.key_files import KeyRing, Keys
 from runpod_ssh.model import Bounds, HostKey, HostKeyJudge
 from runpod_ssh.ssh_failures import reason_of, too_slow, translate
@@ -29,8 +26,10 @@ _CIPHERS = (
     "aes256-ctr",
     "aes128-ctr",
 )
-# the post-quantum exchanges cost sshd up to 100 ms; they stay behind as a fallback
-_KEY_EXCHANGES = "^curve25519-sha256,curve25519-sha256@libssh.org"
+# The post-quantum exchanges cost sshd up to 100 ms; they stay behind as a fallback. So
+# does curve25519: sshd has portable code of its own for it, OpenSSL's nistp256 saves it
+# a tenth of what a whole login costs.
+_KEY_EXCHANGES = "^ecdh-sha2-nistp256,curve25519-sha256,curve25519-sha256@libssh.org"
 _HOST_KEY_ALGORITHMS = {
     "ssh-ed25519": ("ssh-ed25519",),
     "ecdsa-sha2-nistp256": ("ecdsa-sha2-nistp256",),
@@ -206,7 +205,8 @@ async def log_in(door: Door, carry: Carrier, limits: Bounds, deadline: float) ->
             if isinstance(client.refusal, HostKeyError):
                 client.refusal.address = address
             raise client.refusal from error
-        raise _failure(error, address, phases) from error
+        said = "".join(tap.said_in_place_of_greeting for tap in tunnel.taps)
+        raise _failure(error, address, phases, said) from error
     if client.host_key is None:
         raw.abort()
         raise HostKeyError(f"{address} showed no host key", address=address)
@@ -218,12 +218,15 @@ async def log_in(door: Door, carry: Carrier, limits: Bounds, deadline: float) ->
     return Link(raw=raw, tap=tunnel.taps[0], host_key=client.host_key)
 
 
-def _failure(error: Exception, address: SSHAddress, phases: _Phases) -> Exception:
+def _failure(
+    error: Exception, address: SSHAddress, phases: _Phases, said: str
+) -> Exception:
     if phases.is_before_greeting and isinstance(
         error, asyncssh.ConnectionLost | ConnectionError
     ):
+        told = f" and said: {said}" if said else ""
         return SSHUnreachableError(
-            f"{address} closed the connection before sshd's greeting",
+            f"{address} closed the connection before sshd's greeting{told}",
             address=address,
             hint="sshd may be starting or full; try again in a moment.",
         )
@@ -264,24 +267,6 @@ def _options(door: Door, limits: Bounds) -> dict[str, Any]:
     }
 
 
-async def carry_by_tcp(
-    address: SSHAddress, tap: Tap, *, head_start: HeadStart | None = None
-) -> None:
-    """Carry a tap over a TCP connection of our own."""
-    loop = asyncio.get_running_loop()
-    sock = head_start.take(address) if head_start else None
-    begun = sock is not None
-    if sock is None:
-        sock = await _open_socket(address)
-    try:
-        if begun:
-            await _finish_connecting(sock)
-        await loop.create_connection(lambda: tap, sock=sock)
-    except BaseException:
-        sock.close()
-        raise
-
-
 async def carry_by_tunnel(
     address: SSHAddress,
     jump: asyncssh.SSHClientConnection,
@@ -301,41 +286,6 @@ async def carry_by_tunnel(
             address=address,
             hint="Is the pod still running, and is it reachable from there?",
         ) from error
-
-
-async def _finish_connecting(sock: socket.socket) -> None:
-    """Return when a connection that was begun stands; raises OSError if it failed."""
-    loop = asyncio.get_running_loop()
-    decided = asyncio.Event()
-    loop.add_writer(sock, decided.set)
-    try:
-        await decided.wait()
-    finally:
-        loop.remove_writer(sock)
-    error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    if error:
-        raise OSError(error, os.strerror(error))
-
-
-async def _open_socket(address: SSHAddress) -> socket.socket:
-    """Open a TCP connection, trying each of the host's addresses."""
-    loop = asyncio.get_running_loop()
-    last: OSError = OSError(f"{address.host} has no address")
-    found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-    for family, kind, protocol, _name, place in found:
-        sock = socket.socket(family, kind, protocol)
-        sock.setblocking(False)  # the method's own shape
-        try:
-            await loop.sock_connect(sock, place)
-        except OSError as error:
-            sock.close()
-            last = error
-        except BaseException:
-            sock.close()
-            raise
-        else:
-            return sock
-    raise last
 
 
 async def hang_up(raw: asyncssh.SSHClientConnection) -> None:

@@ -3,9 +3,13 @@
 They are offered in that order. A key that cannot be used is told in one sentence that
 names the file or the library and never what is in it. Keys of hardware (FIDO) come
 through the agent, or through their file where the fido2 library is installed.
+
+As for ssh, a file may hold the public half alone: that picks one key of the agent's,
+which may hold more than a server has patience for.
 """
 
 import asyncio
+import base64
 import contextlib
 import functools
 import importlib
@@ -81,8 +85,12 @@ class KeyRing:
 
     async def _read_identity(self, path: Path) -> Keys:
         try:
-            if not _is_encrypted(path):
-                return asyncssh.load_keypairs(str(path))
+            public_file = _find_public_half(path)
+            if public_file is not None:
+                return await self._pick_from_agent(public_file)
+            clear = _read_if_clear(path)
+            if clear is not None:
+                return clear
             # in a thread: the passphrase may come from a program, and its key
             # derivation is made to be slow
             return await asyncio.to_thread(self._decrypt, path)
@@ -92,6 +100,21 @@ class KeyRing:
                 address=self._address,
                 hint="Name a readable private key, or use ssh-agent.",
             ) from error
+
+    async def _pick_from_agent(self, public_file: Path) -> Keys:
+        line = asyncssh.read_public_key(public_file).export_public_key()
+        blob = base64.b64decode(line.split()[1])
+        path = self._credentials.agent_path
+        keys = await self._ask_agent(path, (blob,)) if path else ()
+        if keys:
+            return keys
+        reason = "ssh-agent does not hold it" if path else "there is no ssh-agent"
+        raise SSHAuthenticationError(
+            f"cannot use the key {public_file}: {reason}, and its private half is "
+            "nowhere else",
+            address=self._address,
+            hint="Load it into ssh-agent (ssh-add FILE), or name its private key.",
+        )
 
     def _decrypt(self, path: Path) -> Keys:
         passphrase = self._credentials.read_passphrase()
@@ -158,12 +181,17 @@ class KeyRing:
             hint=hint,
         )
 
-    async def _ask_agent(self, path: str) -> Keys:
-        """Return the agent's keys; one that does not answer has none, as for ssh."""
+    async def _ask_agent(self, path: str, wanted: Sequence[bytes] = ()) -> Keys:
+        """Return the agent's keys; one that does not answer has none, as for ssh.
+
+        Args:
+            wanted: Public halves; empty for all.
+        """
+        self.close()
         try:
             async with asyncio.timeout(_AGENT_SECONDS):
                 self._agent = await asyncssh.connect_agent(path)
-                return await self._agent.get_keys()
+                return await self._agent.get_keys(wanted or None)
         except (OSError, ValueError, TimeoutError, asyncssh.Error):
             return ()
 
@@ -205,15 +233,23 @@ def _load_keys_of(pkcs11: Any, provider: str, token: Any, pin: str | None) -> Ke
     return found
 
 
-def _is_encrypted(path: Path) -> bool:
+def _find_public_half(path: Path) -> Path | None:
+    """Return the file of a key whose private half is in no file, else None."""
+    beside = path.with_name(f"{path.name}.pub")
+    if not path.exists() and beside.exists():
+        return beside
+    return path if path.suffix == ".pub" else None
+
+
+def _read_if_clear(path: Path) -> Keys | None:
+    """Return the keys of a file; None if they are encrypted."""
     try:
-        asyncssh.read_private_key(path)
+        return asyncssh.load_keypairs(str(path))
     except asyncssh.KeyImportError as error:
         # asyncssh has no class of its own for it; KeyEncryptionError is for writing
         if "assphrase" in str(error):
-            return True
+            return None
         raise
-    return False
 
 
 def _read_if_usable(path: Path) -> Keys:

@@ -17,11 +17,11 @@ from runpod_ssh.connecting import (
     Carrier,
     Door,
     Link,
-    carry_by_tcp,
     carry_by_tunnel,
     hang_up,
     log_in,
 )
+from runpod_ssh.dialing import carry_by_tcp
 from runpod_ssh.errors import (
     SSHAuthenticationError,
     SSHError,
@@ -33,6 +33,8 @@ from runpod_ssh.proxy_commands import carry_by_command
 from runpod_ssh.ssh_config import HostConfig, KnownHostsJudge, read_host_config
 
 _MOST_HOPS = 8
+# what leaves the way of the user's config for the straight one, as in ssh_config
+_STRAIGHT = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +49,13 @@ class Hop:
 def parse_jump(text: str) -> tuple[Hop, ...]:
     """Return the jump hosts of `[user@]host[:port],...`, the nearest first.
 
+    There are none behind the word `none`.
+
     Raises:
         ConfigError: It is not of that form.
     """
+    if text.strip().lower() == _STRAIGHT:
+        return ()
     return tuple(_parse_hop(part.strip()) for part in text.split(",") if part.strip())
 
 
@@ -90,7 +96,9 @@ async def open_link(
         # first of all: an unusable key must not cost the way there
         keys = await trip.open_keys(address, config, credentials)
         stack.callback(keys.close)
-        carry = await trip.open_way(stack, address, config, route.jump or config.jump)
+        if route.jump:
+            config = replace(config, jump=route.jump, proxy_command=())
+        carry = await trip.open_way(stack, address, config)
         door = Door(address=address, host_keys=host_keys, keys=keys)
         link = await log_in(door, carry, _bounds_of(config, bounds), deadline)
         stack.push_async_callback(hang_up, link.raw)
@@ -119,7 +127,11 @@ class _Trip:
         provider = credentials.pkcs11_provider or config.pkcs11_provider
         chosen = replace(credentials, agent_path=agent, pkcs11_provider=provider)
         keys = KeyRing(chosen, address)
-        await keys.prepare(config.identity_files)
+        try:
+            await keys.prepare(config.identity_files)
+        except BaseException:
+            keys.close()
+            raise
         return keys
 
     async def open_way(
@@ -127,12 +139,11 @@ class _Trip:
         stack: contextlib.AsyncExitStack,
         address: SSHAddress,
         config: HostConfig,
-        jump: str,
     ) -> Carrier:
         """Return what carries a connection to the address, with all before it open."""
         before: Link | None = None
         before_address = address
-        for hop_address, hop_config in await self._list_hops(jump):
+        for hop_address, hop_config in await self._list_hops(config.jump):
             carry = self._carrier(
                 stack, hop_address, hop_config, before, before_address
             )

@@ -16,6 +16,8 @@ from typing import Any, Protocol
 _GREETING = re.compile(rb"(?:^|\n)SSH-[^\n]*\n")
 # more than asyncssh reads before it gives up
 _MAX_GREETING_BYTES = 128 * 1024
+# of what somebody says who does not greet
+_MOST_SAID = 100
 # written sooner than the turn's end: batching much costs more in copies than it saves
 _BATCH_BYTES = 64 * 1024
 # asyncssh copies what is left of its input for every packet: keep that short
@@ -100,6 +102,16 @@ class Tap(asyncio.Protocol):
             self._on_greeting()
         else:
             self._greeting = seen[-_MAX_GREETING_BYTES:]
+
+    @property
+    def said_in_place_of_greeting(self) -> str:
+        """Return the last line of a server that does not greet, fit for a message.
+
+        sshd so says why it hangs up: `Exceeded MaxStartups`, `Not allowed at this time`.
+        """
+        lines = (self._greeting or b"").decode("ascii", "replace").strip().splitlines()
+        last = "".join(filter(str.isprintable, lines[-1])) if lines else ""
+        return last[:_MOST_SAID]
 
     def eof_received(self) -> bool | None:
         """Hand on the end of input; the transport closes itself."""
