@@ -20,6 +20,7 @@ buildPythonPackage {
     fileset = lib.fileset.unions [
       ./pyproject.toml
       ./README.md
+      ./bin
       ./src
     ];
   };

@@ -387,6 +387,8 @@ def test_stop_lets_a_command_end_and_stop_now_does_not(own: Desk) -> None:
     assert b"ends with the commands that run in it (1)" in kept.stdout
     assert own.run("exec", "train", "echo by itself").stdout == b"by itself\n"
     assert (process.poll(), own.status()["running"]) == (None, 1)
+    shown = own.run("master", "status").stdout
+    assert b"1 running, ends with the last of them" in shown
 
     stopped = own.run("master", "stop", "--now")
     _out, err = process.communicate(timeout=END_SECONDS)
@@ -395,6 +397,22 @@ def test_stop_lets_a_command_end_and_stop_now_does_not(own: Desk) -> None:
     assert process.returncode == 255
     assert b"The command on the pod was interrupted" in err
     wait_for(lambda: not Path(f"/proc/{on_pod}").exists(), what="the command is gone")
+
+
+def test_call_after_a_sleep_in_which_the_link_died_is_served(
+    own: Desk, world: PodWorld
+) -> None:
+    pid = own.status()["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    _server, *sessions = world.sshd.family()
+    for session in sessions:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(session, signal.SIGKILL)
+
+    os.kill(pid, signal.SIGCONT)
+
+    with through(own):
+        assert own.run("exec", "train", "echo awake").stdout == b"awake\n"
 
 
 def test_link_whose_host_key_is_vouched_for_no_more_is_not_used(own: Desk) -> None:

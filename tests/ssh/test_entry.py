@@ -5,20 +5,24 @@ import subprocess
 import sys
 from pathlib import Path
 
+ROOT = Path(__file__).parent.parent.parent
 # what a second `exec` may load of all this: nothing that takes long
 SLOW = {"click", "asyncio", "asyncssh", "socket", "enum", "re", "typing", "dataclasses"}
 
 
-def run(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    environ = {
+def environ_in(folder: Path) -> dict[str, str]:
+    return {
         **os.environ,
         "XDG_RUNTIME_DIR": str(folder),
         "HOME": str(folder),
         "RUNPOD_SSH_BACKGROUND": "true",
     }
+
+
+def run(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", code],
-        env=environ,
+        env=environ_in(folder),
         cwd=folder,
         capture_output=True,
         text=True,
@@ -39,6 +43,28 @@ def test_asking_the_background_process_loads_nothing_slow(tmp_path: Path) -> Non
     done = run(code, tmp_path)
 
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_installed_program_loads_nothing_slow_before_it_has_asked(
+    tmp_path: Path,
+) -> None:
+    program = ROOT / "pkgs" / "runpod-ssh" / "bin" / "runpod-ssh"
+
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", program, "exec", "train", "true"],
+        env=environ_in(tmp_path),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    loaded = [line.rpartition("|")[2].strip() for line in done.stderr.splitlines()]
+    before = loaded[: loaded.index("runpod_ssh.background")]
+    assert SLOW & set(before) == set()
+    assert "click" in loaded
+    assert os.access(program, os.X_OK)
 
 
 def test_other_commands_and_words_are_the_command_lines(tmp_path: Path) -> None:

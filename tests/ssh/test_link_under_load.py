@@ -14,8 +14,8 @@ from runpod_ssh.streams import discard, read_nothing
 from support.sshd import Sshd, SshdFactory
 
 MEBI = 1024 * 1024
-# one that is typed: p99 on an idle machine is under 10 ms; others share this one
-ECHO_P99_SECONDS = 0.05
+# what a person who types does not notice
+ECHO_P99_SECONDS = 0.02
 
 
 def resident_bytes() -> int:
@@ -136,9 +136,25 @@ class Keyboard:
         await asyncio.wait_for(self.heard.wait(), 10)
         return time.perf_counter() - began
 
+    async def p99_seconds(self, count: int = 200) -> float:
+        """Type so many keys; return the echo that 99 of 100 are not slower than."""
+        echoes = []
+        for _ in range(count):
+            echoes.append(await self.echo_seconds())
+            await asyncio.sleep(0.002)
+        return sorted(echoes)[count * 99 // 100 - 1]
 
+
+@pytest.mark.parametrize(
+    "of_idle",
+    [
+        # a busy machine is slow to echo on an idle link as well
+        pytest.param(4, id="beside-others"),
+        pytest.param(0, id="on-a-quiet-machine", marks=pytest.mark.heavy),
+    ],
+)
 async def test_typing_is_echoed_at_once_while_much_is_sent_over_the_same_link(
-    sshd: Sshd, host_keys: HostKeyVerifier
+    sshd: Sshd, host_keys: HostKeyVerifier, of_idle: int
 ) -> None:
     async with opened(sshd, host_keys) as link:
         await link.warm_up()
@@ -150,7 +166,8 @@ async def test_typing_is_echoed_at_once_while_much_is_sent_over_the_same_link(
             while b"ready" not in keyboard.shown:
                 await keyboard.heard.wait()
                 keyboard.heard.clear()
-        sent = 0
+        idle_seconds = await keyboard.p99_seconds()
+        sent, is_under_way = 0, asyncio.Event()
 
         async def endless() -> AsyncIterator[bytes]:
             nonlocal sent
@@ -158,21 +175,20 @@ async def test_typing_is_echoed_at_once_while_much_is_sent_over_the_same_link(
             while True:
                 sent += len(block)
                 yield block
+                if sent > MEBI:
+                    is_under_way.set()
 
         upload = asyncio.create_task(
             link.stream(
                 "cat >/dev/null", stdin=endless(), stdout=discard, stderr=discard
             )
         )
-        await asyncio.sleep(0.2)
-        echoes = []
-        for _ in range(200):
-            echoes.append(await keyboard.echo_seconds())
-            await asyncio.sleep(0.002)
+        await asyncio.wait_for(is_under_way.wait(), 10)
+        busy_seconds = await keyboard.p99_seconds()
 
         for task in (upload, shell):
             task.cancel()
         await asyncio.gather(upload, shell, return_exceptions=True)
 
     assert sent > 20 * MEBI
-    assert sorted(echoes)[197] < ECHO_P99_SECONDS
+    assert busy_seconds < ECHO_P99_SECONDS + of_idle * idle_seconds

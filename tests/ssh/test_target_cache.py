@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from runpod_client import Pod, PodStatus, PortMapping, Protocol
 from runpod_ssh.errors import SSHUnreachableError
 from runpod_ssh.target_cache import (
+    GUESS_SECONDS,
     ID_USABLE_SECONDS,
     NAME_USABLE_SECONDS,
     OutdatedError,
@@ -119,6 +120,19 @@ def test_place_is_known_for_its_time_and_no_longer(
     assert cache.find(selector) is None
 
 
+def test_place_is_a_guess_for_a_day(make_cache: MakeCache, fake_time: FakeTime) -> None:
+    cache = make_cache()
+    cache.keep("train", POD)
+
+    fake_time.sleep(GUESS_SECONDS - 1)
+    guess, known = cache.guessing().find("train"), cache.find("train")
+    fake_time.sleep(2)
+
+    assert guess is not None
+    assert known is None
+    assert cache.guessing().find("train") is None
+
+
 def test_entry_from_the_future_is_not_used(make_cache: MakeCache, folder: Path) -> None:
     make_cache().keep("train", POD)
     path, entry = read_entry(folder)
@@ -150,7 +164,7 @@ def test_old_entries_are_removed_with_the_next(
     cache = make_cache()
     cache.keep("gone", POD)
     (old,) = folder.iterdir()
-    moment = fake_time.now().timestamp() - ID_USABLE_SECONDS - 1
+    moment = fake_time.now().timestamp() - GUESS_SECONDS - 1
     os.utime(old, (moment, moment))
 
     cache.keep("train", POD)

@@ -30,6 +30,7 @@ PROFILE_VARIABLE = "RUNPOD_PROFILE"
 SECTIONS: Mapping[str, tuple[str, str]] = {
     "client": ("runpod_client.config", "ClientSettings"),
     "ssh": ("runpod_ssh.settings", "SSHSettings"),
+    "audit": ("runpod_ssh.audit", "AuditSettings"),
     "github": ("runner_installer", "GitHubSettings"),
     "hub": ("runpod_hub.config", "HubSettings"),
 }

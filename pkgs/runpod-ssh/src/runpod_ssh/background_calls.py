@@ -15,6 +15,7 @@ from click.core import ParameterSource
 
 from runpod_client import AuthenticationError, ConfigError, Error
 from runpod_client.logs import get_logger, scrub
+from runpod_ssh.audit import AuditLog
 from runpod_ssh.background_targets import RememberedTargets
 from runpod_ssh.commands.arguments import parse_env
 from runpod_ssh.commands.executing import exec_, split_words
@@ -106,6 +107,7 @@ class Caller:
     Args:
         is_known: Whether a pod is still known by the key its link was opened with: the
             user may have forgotten it since, or vouched for another.
+        audit: Where the calls are recorded.
 
     Attributes:
         is_refused: RunPod or the settings refuse us: a new process may do better.
@@ -117,8 +119,10 @@ class Caller:
         targets: RememberedTargets,
         *,
         is_known: Callable[[PodTarget, HostKey], bool],
+        audit: AuditLog,
     ) -> None:
         self._pool = pool
+        self._audit = audit
         self._is_known = is_known
         self._targets = targets
         self.is_refused = False
@@ -138,14 +142,16 @@ class Caller:
             DeclinedError: The client has to do it itself.
         """
         try:
-            descriptors = await self._prepare(call, begin)
+            target, descriptors = await self._prepare(call, begin)
         except (ConfigError, AuthenticationError) as error:
             self.is_refused = True
             raise DeclinedError(type(error).__name__) from error
         except Error as error:
             return _failed(error)
         try:
-            return Ending(status=await self._attach(call, descriptors))
+            with self._audit.recording("exec", target, call.command) as outcome:
+                outcome.status = await self._attach(call, descriptors)
+            return Ending(status=outcome.status)
         except BrokenPipeError:
             # the reader of its output has gone (`| head`): nobody is left to tell
             return Ending(status=0)
@@ -156,10 +162,11 @@ class Caller:
 
     async def _prepare(
         self, call: Call, begin: Callable[[], Awaitable[Descriptors]]
-    ) -> Descriptors:
-        """Return the command's streams once a connection for it stands."""
+    ) -> tuple[PodTarget, Descriptors]:
+        """Return the pod and the command's streams once a connection stands."""
         async with self._borrow(call.selector):
-            return await begin()
+            found = await self._targets.get(call.selector)
+            return found.target, await begin()
 
     async def _attach(self, call: Call, descriptors: Descriptors) -> int:
         """Run a call on its client's streams; return the exit status."""

@@ -36,6 +36,8 @@ _NAMES = {
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
 }
+# it grows with every command
+_AUDIT_FILE = "RUNPOD_SSH_AUDIT_FILE"
 _PATH_ENDINGS = ("_FILE", "_DIR", "_HOME", "_CONFIG", "_PROVIDER")
 # of a unix socket's address, the last byte of which is 0
 _MAX_ADDRESS_BYTES = 107
@@ -170,7 +172,8 @@ def _facts(environ: "Mapping[str, str]", directory: str) -> "Iterator[str]":
     yield str(os.geteuid())
     for name in sorted(filter(_decides, environ)):
         yield f"{name}={environ[name]}"
-        if name.startswith("RUNPOD_") and name.endswith("_FILE"):
+        is_read = name.startswith("RUNPOD_") and name.endswith("_FILE")
+        if is_read and name != _AUDIT_FILE:
             yield _state_of(environ[name])
     yield _state_of(find_user_file(environ))
     yield _state_of(find_project_file(directory))

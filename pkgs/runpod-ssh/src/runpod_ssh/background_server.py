@@ -22,6 +22,7 @@ from typing import Any
 from runpod_client import logs
 from runpod_client.console import EXIT_BUG, Session
 from runpod_ssh import background_wire as wire
+from runpod_ssh.audit import AuditLog, AuditSettings
 from runpod_ssh.background import peer_uid
 from runpod_ssh.background_calls import (
     Call,
@@ -260,6 +261,7 @@ class BackgroundServer:
             "socket": self._place.socket_path,
             "started_at": self._started_at.isoformat(),
             "running": len(self._calls),
+            "is_ending": self._retiring.is_set(),
             "served": self._served,
             "idle_seconds": 0.0 if self._calls else round(now - self._last_used, 3),
             "ends_after_idle_seconds": self._idle_seconds,
@@ -334,7 +336,10 @@ async def run(place: Place, session: Session, pod: str) -> None:
             clock=time.monotonic,
         )
         caller = Caller(
-            pool, targets, is_known=functools.partial(_is_known, access.host_keys)
+            pool,
+            targets,
+            is_known=functools.partial(_is_known, access.host_keys),
+            audit=AuditLog(session.load(AuditSettings, "audit")),
         )
         server = BackgroundServer(
             place,

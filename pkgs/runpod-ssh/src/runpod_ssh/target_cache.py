@@ -6,7 +6,8 @@ public address is another's as soon as a pod stops. When the place leads nowhere
 is asked, before anything was sent.
 
 What an id means never changes; a name may be given to another pod, and is believed for
-a minute. Files: `<state>/ssh/targets/<digest>.json`, one per account and selector; they
+a minute. What is older is a guess, see `asking`: it is tried while RunPod is asked, and
+used if RunPod agrees. Files: `<state>/ssh/targets/<digest>.json`, one per account and selector; they
 hold no secret. This module knows nothing of connections' making, and never fails: what
 cannot be read or written is not remembered.
 """
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 NAME_USABLE_SECONDS = 60.0
 ID_USABLE_SECONDS = 900.0
+GUESS_SECONDS = 86_400.0
 # what runpod_client writes on a pod begins so; nothing else of its variables is kept
 _MARK = "RUNPOD_CLIENT_"
 _MAX_FILE_BYTES = 16 * 1024
@@ -50,14 +52,27 @@ class TargetCache:
         account: What tells the account from others, the API key for instance; only a
             digest of it is kept.
         now: Seconds since 1970.
+        is_guessing: Find also what is too old to be used before RunPod agrees.
     """
 
     def __init__(
-        self, folder: Path, *, account: str, now: Callable[[], float] = time.time
+        self,
+        folder: Path,
+        *,
+        account: str,
+        now: Callable[[], float] = time.time,
+        is_guessing: bool = False,
     ) -> None:
         self._folder = folder
         self._account = account
         self._now = now
+        self._is_guessing = is_guessing
+
+    def guessing(self) -> "TargetCache":
+        """Return the same for guesses, which RunPod is asked about before their use."""
+        return TargetCache(
+            self._folder, account=self._account, now=self._now, is_guessing=True
+        )
 
     def find(self, selector: str) -> Pod | None:
         """Return the pod as far as it takes to reach it; None if it is not known."""
@@ -68,6 +83,8 @@ class TargetCache:
         except (OSError, ValueError, TypeError, KeyError, OverflowError):
             return None
         usable = ID_USABLE_SECONDS if pod.pod_id == selector else NAME_USABLE_SECONDS
+        if self._is_guessing:
+            usable = GUESS_SECONDS
         return pod if 0 <= self._now() - found_at < usable else None
 
     def keep(self, selector: str, pod: Pod) -> None:
@@ -89,7 +106,7 @@ class TargetCache:
 
     def _sweep(self) -> None:
         """Remove what is too old to be used, so that the folder stays small."""
-        oldest = self._now() - ID_USABLE_SECONDS
+        oldest = self._now() - GUESS_SECONDS
         with os.scandir(self._folder) as entries:
             old = [e.path for e in entries if e.stat().st_mtime < oldest]
         for path in old:

@@ -1,5 +1,6 @@
 """`runpod-ssh copy`: files and trees to, from and between pods."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,27 +18,14 @@ from runpod_ssh.commands.arguments import (
     tell,
     way_options,
 )
+from runpod_ssh.commands.bars import open_bar
+from runpod_ssh.commands.sides import Side, parse_side, render_size
 from runpod_ssh.exit_codes import EXIT_CODES
 
 if TYPE_CHECKING:
     from runpod_ssh.connection import Connection
     from runpod_ssh.model import TransferResult
     from runpod_ssh.transfer import Progress
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Side:
-    """One SOURCE or the TARGET.
-
-    Attributes:
-        pod: Which pod it is on; empty for this machine.
-    """
-
-    pod: str
-    path: str
-
-    def __str__(self) -> str:
-        return f"{self.pod}:{self.path}" if self.pod else self.path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +74,8 @@ def copy(
       runpod-ssh copy a.txt b.txt train:/workspace/
       runpod-ssh copy train:/workspace/model other:/workspace/
     """  # noqa: D301  # click reads \b as: keep these lines
-    sides = [_parse_side(text) for text in sources]
-    goal = _parse_side(target)
+    sides = [parse_side(text) for text in sources]
+    goal = parse_side(target)
     pods = _list_pods(sides, goal)
     if len(sides) > 1 and not goal.pod and not Path(target).is_dir():
         raise click.UsageError(f"several sources need a folder: there is no {target}")
@@ -95,9 +83,6 @@ def copy(
     where = {pod: access.find_target(pod, identity) for pod in pods}
 
     async def work() -> list["TransferResult"]:
-        # the bar loads rich, which a copy without a terminal does not need
-        import contextlib  # noqa: PLC0415  # start-up time
-
         async with contextlib.AsyncExitStack() as stack:
             with session.status("connecting"):
                 links = {
@@ -109,14 +94,26 @@ def copy(
                     )
                     for pod, target in where.items()
                 }
-            return [
-                await _copy_one(
-                    side, goal, links, verify=verify, is_one=len(sides) == 1
-                )
-                for side in sides
-            ]
+            done = []
+            for side in sides:
+                with open_bar(str(side)) as progress:
+                    done.append(
+                        await _copy(
+                            side,
+                            goal,
+                            links,
+                            progress,
+                            verify=verify,
+                            is_one=len(sides) == 1,
+                        )
+                    )
+            return done
 
-    results = run_async(work())
+    from runpod_ssh.audit import AuditLog, AuditSettings  # noqa: PLC0415  # start-up
+
+    audit = AuditLog(session.load(AuditSettings, "audit"))
+    with audit.recording_all("copy", where.values()):
+        results = run_async(work())
     documents = [
         _transfer_document(
             result,
@@ -133,29 +130,9 @@ def copy(
     )
 
 
-async def _copy_one(
-    side: _Side,
-    goal: _Side,
-    links: dict[str, "_Link"],
-    *,
-    verify: bool,
-    is_one: bool,
-) -> "TransferResult":
-    import sys  # noqa: PLC0415  # start-up time
-
-    from runpod_ssh.transfer_streams import no_progress  # noqa: PLC0415
-
-    if not sys.stderr.isatty():
-        return await _copy(side, goal, links, no_progress, verify=verify, is_one=is_one)
-    from runpod_ssh.transfer_progress import show_progress  # noqa: PLC0415
-
-    with show_progress(str(side)) as progress:
-        return await _copy(side, goal, links, progress, verify=verify, is_one=is_one)
-
-
 async def _copy(
-    side: _Side,
-    goal: _Side,
+    side: Side,
+    goal: Side,
     links: dict[str, "_Link"],
     progress: "Progress",
     *,
@@ -198,7 +175,7 @@ async def _copy(
     )
 
 
-def _list_pods(sides: Sequence[_Side], goal: _Side) -> list[str]:
+def _list_pods(sides: Sequence[Side], goal: Side) -> list[str]:
     """Return the pods that take part, each once."""
     is_local = [not side.pod for side in sides]
     if not goal.pod and any(is_local):
@@ -209,16 +186,8 @@ def _list_pods(sides: Sequence[_Side], goal: _Side) -> list[str]:
     return list(dict.fromkeys(side.pod for side in [*sides, goal] if side.pod))
 
 
-def _parse_side(text: str) -> _Side:
-    """Return POD:PATH or a local path, told apart as scp does."""
-    pod, colon, path = text.partition(":")
-    if not colon or not pod or "/" in pod:
-        return _Side(pod="", path=text)
-    return _Side(pod=pod, path=path)
-
-
 def _transfer_document(
-    result: "TransferResult", side: _Side, goal: _Side, ids: dict[str, str]
+    result: "TransferResult", side: Side, goal: Side, ids: dict[str, str]
 ) -> dict[str, Any]:
     direction = "upload" if not side.pod else "between" if goal.pod else "download"
     document = {
@@ -248,20 +217,11 @@ def _summary(documents: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _render_transfer(result: "TransferResult", goal: _Side) -> str:
+def _render_transfer(result: "TransferResult", goal: Side) -> str:
     files = "1 file" if result.file_count == 1 else f"{result.file_count} files"
     proof = "verified" if result.is_verified else "not verified"
     target = f"{goal.pod}:{result.target}" if goal.pod else result.target
     return (
-        f"{files}, {_size(result.size_bytes)} to {target} "
+        f"{files}, {render_size(result.size_bytes)} to {target} "
         f"in {result.elapsed_seconds:.1f} s, {proof}"
     )
-
-
-def _size(count: int) -> str:
-    size = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"

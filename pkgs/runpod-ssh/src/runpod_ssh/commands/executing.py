@@ -1,19 +1,20 @@
 """`runpod-ssh exec`: a command on a pod, or on many."""
 
+import contextlib
 import fcntl
 import functools
 import os
 import stat
 import termios
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from runpod_client.console import Session, options
-from runpod_ssh.commands import arguments
+from runpod_ssh.audit import AuditLog, AuditSettings
+from runpod_ssh.commands import arguments, attaching
 from runpod_ssh.commands.arguments import (
     CONNECT_TIMEOUT_OPTION,
     IDENTITY_OPTION,
@@ -25,10 +26,12 @@ from runpod_ssh.errors import NoPodMatchedError
 from runpod_ssh.exit_codes import TRANSPARENT_EXIT_CODES
 from runpod_ssh.model import HostKeyPolicy
 from runpod_ssh.settings import SSHSettings
+from runpod_ssh.target_cache import OutdatedError
 
 if TYPE_CHECKING:
     from runpod_client import Pod
     from runpod_ssh.commands.arguments import Access
+    from runpod_ssh.connection import Connection
     from runpod_ssh.fleet_model import Order, Selection
     from runpod_ssh.model import PodTarget
     from runpod_ssh.target_cache import OpenLink
@@ -178,12 +181,14 @@ def exec_(
     variables = arguments.parse_env(env, session.environ)
     ssh = session.load(SSHSettings, "ssh", parallel=parallel)
     access = arguments.open_access(session, policy, connect_timeout)
+    audit = AuditLog(session.load(AuditSettings, "audit"))
     if is_selecting or len(given.pods) > 1 or session.as_json:
         from runpod_ssh.fleet_model import Order, Selection  # noqa: PLC0415  # slow
 
         return _run_on_many(
             session,
             access,
+            audit,
             functools.partial(access.target_of, identity=identity),
             Selection(selectors=given.pods, patterns=match, every=every),
             Order(
@@ -198,84 +203,31 @@ def exec_(
         identity or connect_timeout or any(arguments.find_way().values())
     )
 
-    def begin(open_link: "OpenLink") -> int:
+    def begin(target: "PodTarget", open_link: "OpenLink") -> int:
         if ssh.background and is_usual:
             # it serves such calls only, so the next one may be spared all this
             from runpod_ssh import background  # noqa: PLC0415  # not always needed
 
             background.start_for_next_time(session.environ, given.pods[0])
-        return _run_attached(
-            open_link,
-            given.command,
-            timeout=timeout,
-            env=variables,
-            is_idempotent=idempotent,
-        )
-
-    return _run_on_one(access, given.pods[0], identity, begin)
-
-
-def _run_on_one(
-    access: "Access",
-    selector: str,
-    identity: Path | None,
-    begin: "Callable[[OpenLink], int]",
-) -> int:
-    """Run a command on the pod where it was lately, else where RunPod says it is."""
-    from runpod_ssh.target_cache import (  # noqa: PLC0415  # kept out of --help
-        OutdatedError,
-        RememberedPlace,
-        keeping,
-    )
-
-    began = time.monotonic()
-    target = access.recall_target(selector, identity)
-    if target is not None:
-        place = RememberedPlace(
-            functools.partial(access.hurry().connect, target),
-            functools.partial(access.connect, target),
-        )
-        try:
-            return begin(place.open_link)
-        except OutdatedError:
-            access.remembered.forget(selector)
-            access = access.spend(time.monotonic() - began)
-        finally:
-            if target.route.head_start is not None:
-                target.route.head_start.close()
-    target = access.find_target(selector, identity)
-    keep = functools.partial(access.remembered.keep, selector, target.pod)
-    connect = functools.partial(access.connect, target)
-    return begin(functools.partial(keeping, connect, keep))
-
-
-def _run_attached(
-    open_link: "OpenLink",
-    command: str,
-    *,
-    timeout: float | None,
-    env: Mapping[str, str],
-    is_idempotent: bool,
-) -> int:
-    """Run a command with our own streams; return its status."""
-    from runpod_ssh import exec as attached  # noqa: PLC0415  # asyncssh is slow
-
-    async def work() -> int:
-        if is_idempotent:
-            return await attached.run_attached_again(
-                open_link, command, timeout=timeout, env=env
+        with audit.recording(
+            "exec", target, given.command, unless=(OutdatedError,)
+        ) as outcome:
+            outcome.status = attaching.run_attached(
+                open_link,
+                given.command,
+                timeout=timeout,
+                env=variables,
+                is_idempotent=idempotent,
             )
-        async with open_link() as connection:
-            return await attached.run_attached(
-                connection, command, timeout=timeout, env=env
-            )
+        return outcome.status
 
-    return run_async(work())
+    return attaching.run_on_one(access, given.pods[0], identity, begin)
 
 
 def _run_on_many(
     session: Session,
     access: "Access",
+    audit: AuditLog,
     find_target: "Callable[[Pod], PodTarget]",
     selection: "Selection",
     order: "Order",
@@ -285,13 +237,17 @@ def _run_on_many(
     from runpod_ssh.fleet_run import run_fleet  # noqa: PLC0415  # start-up time
     from runpod_ssh.fleet_selection import select_jobs  # noqa: PLC0415  # as above
 
+    @contextlib.asynccontextmanager
+    async def connect(target: "PodTarget") -> "AsyncIterator[Connection]":
+        with audit.recording("exec", target, order.command):
+            async with access.connect(target) as connection:
+                yield connection
+
     jobs = select_jobs(access.client, selection, find_target)
     if _has_input(0):
         session.note("stdin is not sent to several pods; commands see an empty input")
     return run_async(
-        run_fleet(
-            access.connect, jobs, order, parallel=parallel, as_json=session.as_json
-        )
+        run_fleet(connect, jobs, order, parallel=parallel, as_json=session.as_json)
     )
 
 

@@ -164,11 +164,9 @@ def _render(found: list[dict[str, Any]]) -> "Renderable":
     for document in found:
         started_at = datetime.fromisoformat(document["started_at"])
         up = (datetime.now(UTC) - started_at).total_seconds()
-        ends = document["ends_after_idle_seconds"] - document["idle_seconds"]
         parts.append(
             f"background process {document['pid']}, up {_render_span(up)}: "
-            f"{document['running']} running"
-            + ("" if document["running"] else f", ends in {_render_span(ends)}")
+            f"{document['running']} running" + _render_end(document)
         )
         table = Table("POD", "ID", "ADDRESS", "CHANNELS", "COMMANDS", "UP", "IDLE")
         for link in document["links"]:
@@ -183,6 +181,13 @@ def _render(found: list[dict[str, Any]]) -> "Renderable":
             )
         parts.append(table if document["links"] else "  no connections")
     return Group(*parts)
+
+
+def _render_end(document: dict[str, Any]) -> str:
+    if document["running"]:
+        return ", ends with the last of them" if document.get("is_ending") else ""
+    ends = document["ends_after_idle_seconds"] - document["idle_seconds"]
+    return f", ends in {_render_span(ends)}"
 
 
 def _render_stopped(documents: list[dict[str, Any]]) -> str:

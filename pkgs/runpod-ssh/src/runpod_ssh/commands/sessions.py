@@ -194,6 +194,7 @@ def attach(
     access = arguments.open_access(session, policy, connect_timeout)
     target = access.find_target(pod, identity)
     from runpod_ssh import attachments  # noqa: PLC0415  # start-up time
+    from runpod_ssh.audit import AuditLog, AuditSettings  # noqa: PLC0415
     from runpod_ssh.commands.pod_links import PodLinks  # noqa: PLC0415
     from runpod_ssh.exec import exit_status_of  # noqa: PLC0415
     from runpod_ssh.terminal import LocalTerminal  # noqa: PLC0415
@@ -211,7 +212,10 @@ def attach(
         )
         return exit_status_of(result)
 
-    return run_async(work())
+    audit = AuditLog(session.load(AuditSettings, "audit"))
+    with audit.recording("attach", target, name) as outcome:
+        outcome.status = run_async(work())
+    return outcome.status
 
 
 @sessions.command("send")

@@ -49,6 +49,7 @@ def shell(
             f"{target.pod.name} exposes no SSH port: going through RunPod's proxy "
             f"({target.address.host}), with the keys of your account."
         )
+    from runpod_ssh.audit import AuditLog, AuditSettings  # noqa: PLC0415  # as below
     from runpod_ssh.exec import run_shell  # noqa: PLC0415  # start-up time
 
     kind = session.environ.get("TERM") or "xterm-256color"
@@ -57,4 +58,7 @@ def shell(
         async with access.connect(target) as connection:
             return await run_shell(connection, kind=kind)
 
-    return run_async(work())
+    audit = AuditLog(session.load(AuditSettings, "audit"))
+    with audit.recording("shell", target) as outcome:
+        outcome.status = run_async(work())
+    return outcome.status

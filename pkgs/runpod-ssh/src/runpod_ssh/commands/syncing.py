@@ -1,6 +1,6 @@
 """`runpod-ssh sync`: folders kept equal, here and on a pod."""
 
-import time
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +17,14 @@ from runpod_ssh.commands.arguments import (
     tell,
     way_options,
 )
+from runpod_ssh.commands.bars import open_bar
+from runpod_ssh.commands.sides import Side, parse_side, render_size
 from runpod_ssh.exit_codes import EXIT_CODES
 
 if TYPE_CHECKING:
     from runpod_ssh.connection import Connection
     from runpod_ssh.sync_model import SyncOptions, SyncResult
     from runpod_ssh.transfer_streams import Progress
-
-_DRAW_SECONDS = 0.1
 
 
 @click.command(
@@ -65,6 +65,13 @@ top, NAME/ folders alone, * ? [a-z] within a name, ** across folders,
     metavar="FILE",
     help="Read patterns from a file such as .gitignore.",
 )
+@click.option(
+    "--rsync/--no-rsync",
+    default=True,
+    show_default=True,
+    help="Of changed files of 32 MiB or more send only what differs, where rsync is on "
+    "both sides.",
+)
 @IDENTITY_OPTION
 @way_options
 @POLICY_OPTION
@@ -81,6 +88,7 @@ def sync(
     checksum: bool,
     exclude: tuple[str, ...],
     exclude_from: tuple[Path, ...],
+    rsync: bool,
     identity: Path | None,
     policy: str,
     connect_timeout: float | None,
@@ -103,82 +111,62 @@ def sync(
     """  # noqa: D301  # click reads \b as: keep these lines
     from runpod_ssh.sync_model import SyncOptions  # noqa: PLC0415  # start-up time
 
-    pod, remote, local, is_upload = _parse_sides(source, target)
+    here, there = _parse_sides(source, target)
     wanted = SyncOptions(
         delete=delete,
         max_delete=max_delete,
         checksum=checksum,
         dry_run=dry_run,
         excludes=(*_read_patterns(exclude_from), *exclude),
+        rsync=rsync,
     )
     if max_delete is not None and not delete:
         raise click.UsageError("--max-delete means nothing without --delete")
     access = arguments.open_access(session, policy, connect_timeout)
-    where = access.find_target(pod, identity)
+    where = access.find_target(here.pod or there.pod, identity)
 
     async def work() -> "SyncResult":
-        with session.status(f"syncing {source}") as show:
-            begun = shown = time.monotonic()
+        async with contextlib.AsyncExitStack() as stack:
+            with session.status("connecting"):
+                link = await stack.enter_async_context(access.connect(where))
+            with open_bar(source) as progress:
+                return await _sync(link, here, there, wanted, progress)
 
-            def progress(done: int, total: int) -> None:
-                nonlocal shown
-                now = time.monotonic()
-                # it is told of every file, and to draw takes longer than to send one
-                if now - shown >= _DRAW_SECONDS:
-                    shown = now
-                    show(render_progress(done, total, now - begun))
+    from runpod_ssh.audit import AuditLog, AuditSettings  # noqa: PLC0415  # start-up
 
-            async with access.connect(where) as link:
-                return await _sync(
-                    link, remote, local, wanted, progress, is_upload=is_upload
-                )
-
-    result = run_async(work())
-    sides = {"source": source, "target": target}
-    document = _document(result, where.pod.pod_id, is_upload=is_upload)
-    tell(session, {**document, **sides}, _render(result))
+    with AuditLog(session.load(AuditSettings, "audit")).recording("sync", where):
+        result = run_async(work())
+    document = _document(result, where.pod.pod_id, is_upload=bool(there.pod))
+    tell(session, {**document, "source": source, "target": target}, _render(result))
 
 
 async def _sync(
     link: "Connection",
-    remote: str,
-    local: Path,
+    source: Side,
+    target: Side,
     wanted: "SyncOptions",
     progress: "Progress",
-    *,
-    is_upload: bool,
 ) -> "SyncResult":
     from runpod_ssh import sync as folders  # noqa: PLC0415  # start-up time
 
-    if is_upload:
+    if target.pod:
         return await folders.sync_to_pod(
-            link, local, remote, options=wanted, on_progress=progress
+            link, Path(source.path), target.path, options=wanted, on_progress=progress
         )
     return await folders.sync_from_pod(
-        link, remote, local, options=wanted, on_progress=progress
+        link, source.path, Path(target.path), options=wanted, on_progress=progress
     )
 
 
-def _parse_sides(source: str, target: str) -> tuple[str, str, Path, bool]:
-    """Return the pod, the folder there, the one here, and whether it goes there."""
-    there = [_split_pod(side) for side in (source, target)]
-    if (there[0] is None) == (there[1] is None):
+def _parse_sides(source: str, target: str) -> tuple[Side, Side]:
+    """Return both sides, one of them on a pod."""
+    sides = parse_side(source), parse_side(target)
+    if bool(sides[0].pod) == bool(sides[1].pod):
         raise click.UsageError(
             "exactly one of SOURCE and TARGET must be POD:PATH "
             "(write ./a:b for a local name with a colon)"
         )
-    if there[0] is not None:
-        return *there[0], Path(target), False
-    pod, path = there[1] or ("", "")
-    return pod, path, Path(source), True
-
-
-def _split_pod(text: str) -> tuple[str, str] | None:
-    """Return (pod, path) for POD:PATH; None for a local path, as scp reads them."""
-    pod, colon, path = text.partition(":")
-    if not colon or not pod or "/" in pod:
-        return None
-    return pod, path
+    return sides
 
 
 def _read_patterns(files: tuple[Path, ...]) -> list[str]:
@@ -214,6 +202,8 @@ def _document(result: "SyncResult", pod_id: str, *, is_upload: bool) -> dict[str
         "deleted_count": result.deleted_count,
         "kept_count": result.kept_count,
         "unchanged_count": result.unchanged_count,
+        "rsync_count": result.rsync_count,
+        "saved_bytes": result.saved_bytes,
         "is_verified": result.is_verified,
         "elapsed_seconds": round(result.elapsed_seconds, 3),
         "skipped": list(result.skipped),
@@ -235,7 +225,10 @@ def _render(result: "SyncResult") -> str:
 
 def render_summary(result: "SyncResult") -> str:
     """Return what a sync came to, in one line."""
-    parts = [f"{result.sent_count:,} sent ({render_size(result.sent_bytes)})"]
+    sent = render_size(result.sent_bytes)
+    if result.saved_bytes > 0:
+        sent += f", {render_size(result.saved_bytes)} of it spared by rsync"
+    parts = [f"{result.sent_count:,} sent ({sent})"]
     if result.changed_count:
         parts.append(f"{result.changed_count:,} with new permissions or times")
     if result.deleted_count:
@@ -249,26 +242,6 @@ def render_summary(result: "SyncResult") -> str:
     if result.sent_bytes:
         text += ", verified" if result.is_verified else ", not verified"
     return text
-
-
-def render_progress(done: int, total: int, elapsed_seconds: float) -> str:
-    """Return how far a sync is, how fast, and how long it will take."""
-    text = f"{render_size(done)} of {render_size(total)}"
-    if not done or elapsed_seconds < 1:
-        return text
-    left = round((total - done) * elapsed_seconds / done)
-    rate = render_size(round(done / elapsed_seconds))
-    return f"{text}, {rate}/s, {left // 60}:{left % 60:02} left"
-
-
-def render_size(count: int) -> str:
-    """Return a number of bytes as people read it."""
-    size = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
 
 
 def _printable(path: str) -> str:
