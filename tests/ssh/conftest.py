@@ -8,8 +8,7 @@ import pytest
 from runpod_ssh import HostKeyPolicy, HostKeyStore, HostKeyVerifier
 
 # In part they need a whole machine: terminfo, tput and dash, programs such as `true`, and
-# scp that finds ssh. Why tests of cut links fail in a sandbox (test_exec, test_fleet,
-# test_rotation, test_jump) is not known yet.
+# scp that finds ssh.
 UNWRAPPED = {
     "test_attachments",
     "test_cli_probe",

@@ -200,12 +200,12 @@ async def test_missing_source_and_missing_place_are_named(
     assert names_in(target) == []
 
 
-async def test_cancelled_copy_of_a_tree_leaves_nothing(
+async def test_cancelled_copy_of_little_leaves_nothing(
     links: tuple[Connection, Connection], folders: tuple[Path, Path]
 ) -> None:
     source, target = folders
     (source / "tree").mkdir()
-    (source / "tree" / "big").write_bytes(b"\1" * 60 * MB)
+    (source / "tree" / "some").write_bytes(b"\1" * MB)
     moved = asyncio.Event()
     task = asyncio.create_task(
         copy_between(
@@ -221,3 +221,132 @@ async def test_cancelled_copy_of_a_tree_leaves_nothing(
         await task
 
     wait_for(lambda: not names_in(target), what="the pod's folder is empty again")
+
+
+def make_long_tree(root: Path) -> None:
+    """Make 26 MB: small files of odd names, closed folders, and one large file."""
+    noise = random.Random(5)  # noqa: S311  # the same every time
+    for number, name in enumerate(["plain", "new\nline", "-d", "it's", "\\n", "$(id)"]):
+        folder = root / f"{number} {name}"
+        folder.mkdir(parents=True)
+        for count in range(3):
+            (folder / f"{name}{count}").write_bytes(noise.randbytes(MB))
+            os.utime(folder / f"{name}{count}", (1_600_000_000, 1_600_000_000))
+        (folder / "link").symlink_to(f"{name}0")
+        (folder / f"{name}0").chmod(0o444)
+        folder.chmod([0o755, 0o700, 0o555][number % 3])
+    (root / "empty").mkdir(mode=0o711)
+    (root / "z large").write_bytes(noise.randbytes(9 * MB))
+    root.chmod(0o750)
+
+
+def modes_of(root: Path) -> dict[str, int]:
+    return {
+        str(path.relative_to(root)): path.lstat().st_mode & 0o777
+        for path in [root, *root.rglob("*")]
+    }
+
+
+@pytest.fixture(params=["gnu", "busybox"])
+def goal(
+    request: pytest.FixtureRequest, sshd_factory: SshdFactory, tmp_path: Path
+) -> Sshd:
+    """The pod that is copied to."""
+    if request.param == "gnu":
+        return sshd_factory()
+    return sshd_factory(path=busybox_path(tmp_path / "poor"))
+
+
+class Way:
+    """A way to a pod that can be cut."""
+
+    def __init__(self, pod: Sshd, keys: HostKeyVerifier, start: PodPath) -> None:
+        self.pod, self.keys, self.start = pod, keys, start
+
+    async def copy(self, target: Path, *, cut_after: int = 0) -> int:
+        """Copy over a link that may be cut; return what went up it."""
+        async with (
+            cut_link(self.pod.port, cut_after=cut_after) as wire,
+            connect(
+                replace(self.pod.address, port=wire.port),
+                host_keys=self.keys,
+                credentials=Credentials(identity_file=self.pod.identity_file),
+            ) as link,
+        ):
+            result = await copy_between(
+                self.start, PodPath(connection=link, path=str(target))
+            )
+            assert result.is_verified
+            return wire.up_bytes
+
+
+@pytest.fixture
+def way(
+    goal: Sshd,
+    links: tuple[Connection, Connection],
+    folders: tuple[Path, Path],
+    host_keys: HostKeyVerifier,
+) -> Way:
+    """The way of a long tree to a folder that is called by another name."""
+    make_long_tree(folders[0] / "tree")
+    start = PodPath(connection=links[0], path=str(folders[0] / "tree"), origin="one")
+    return Way(goal, host_keys, start)
+
+
+@pytest.mark.parametrize("cut_after", [12 * MB, 25 * MB])
+async def test_tree_goes_on_after_a_cut_and_sends_no_file_again(
+    way: Way, folders: tuple[Path, Path], cut_after: int
+) -> None:
+    source, target = folders
+
+    with pytest.raises(SSHUnreachableError, match="lost") as caught:
+        await way.copy(target / "copy", cut_after=cut_after)
+    cut = names_in(target)
+    sent = await way.copy(target / "copy")
+
+    assert "it goes on where it was" in caught.value.hint
+    assert len(cut) == 1
+    assert cut[0].startswith(".runpod-ssh-")
+    assert content_of(target / "copy") == content_of(source / "tree")
+    assert modes_of(target / "copy") == modes_of(source / "tree")
+    # what was on its way when the link was cut comes twice
+    assert sent < 27 * MB - cut_after + 5 * MB
+    assert names_in(target) == ["copy"]
+
+
+async def test_tree_that_changed_meanwhile_arrives_as_it_is_now(
+    way: Way, folders: tuple[Path, Path]
+) -> None:
+    source, target = folders
+    with pytest.raises(SSHUnreachableError):
+        await way.copy(target / "copy", cut_after=20 * MB)
+    tree = source / "tree"
+    (tree / "0 plain" / "plain1").unlink()
+    (tree / "0 plain" / "plain2").unlink()
+    (tree / "0 plain" / "plain2").mkdir()
+    (tree / "0 plain" / "plain0").write_bytes(b"other")
+    (tree / "1 new\nline" / "link").unlink()
+    (tree / "1 new\nline" / "link").write_bytes(b"a file now")
+    (tree / "new").mkdir()
+    (tree / "new" / "file").write_bytes(b"new")
+
+    await way.copy(target / "copy")
+
+    assert content_of(target / "copy") == content_of(tree)
+    assert names_in(target) == ["copy"]
+
+
+async def test_tree_with_a_pipe_is_begun_anew(
+    way: Way, folders: tuple[Path, Path]
+) -> None:
+    source, target = folders
+    with pytest.raises(SSHUnreachableError):
+        await way.copy(target / "copy", cut_after=20 * MB)
+    os.mkfifo(source / "tree" / "pipe")
+
+    await way.copy(target / "copy")
+
+    assert (target / "copy" / "pipe").is_fifo()
+    (target / "copy" / "pipe").unlink()
+    (source / "tree" / "pipe").unlink()
+    assert content_of(target / "copy") == content_of(source / "tree")

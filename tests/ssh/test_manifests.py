@@ -134,7 +134,8 @@ def test_what_is_excluded_is_neither_sent_nor_removed(
     ours, theirs = shown(source, excludes), shown(target, excludes)
     hidden = {path: target[path] for path in target.keys() - theirs.keys()}
     plan = compare(ours, theirs, delete=True)
-    if any(not is_empty(path, hidden) for path in plan.obstacles):
+    in_the_way = any(not is_empty(path, hidden) for path in plan.obstacles)
+    if in_the_way or hidden.keys() & plan.sends:
         return  # carried out it fails: what is excluded stays in the way
 
     after = carry_out(plan, ours, target)

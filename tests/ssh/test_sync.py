@@ -1,38 +1,34 @@
 """Syncs both ways against a real sshd, on GNU's tools and on busybox's."""
 
 import asyncio
-import hashlib
 import os
 import random
 import socket
 import stat
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
 
 from runpod_ssh import (
     Connection,
-    Credentials,
     HostKeyVerifier,
     SSHError,
     TransferError,
-    connect,
 )
-from runpod_ssh.sync import BATCH_BYTES, sync_from_pod, sync_to_pod
+from runpod_ssh.sync import sync_to_pod
 from runpod_ssh.sync_model import SyncOptions, SyncResult
 from runpod_ssh.sync_run import LARGE_BYTES
 from support.busybox import busybox_path, path_of
 from support.sshd import Sshd, SshdFactory
+from support.transfers import Way, facts_of, login
 from support.waiting import wait_for
 
 ODD_NAMES = [
     "plain", "with space", "-dash", "quote'\"", "new\nline", "ünïcode", "*?[a]",
-    "$(id)", "`id`", "back\\slash", ".hidden", "..dots", "x" * 200, "tab\tand\rmore",
+    "$(id)", "`id`", "back\\slash", "back\\nslash", ".hidden", "..dots", "x" * 200, "tab\tand\rmore",
     "\nf644 1 1.0 fake", os.fsdecode(b"latin-\xe9"), "steps", "payload", "\u2028",
 ]  # fmt: skip
-MIRROR = SyncOptions(delete=True)
 
 
 @pytest.fixture(params=["gnu", "busybox"])
@@ -48,59 +44,6 @@ def pod(
 async def link(pod: Sshd, host_keys: HostKeyVerifier) -> AsyncIterator[Connection]:
     async with login(pod, host_keys) as connection:
         yield connection
-
-
-def login(
-    pod: Sshd, host_keys: HostKeyVerifier
-) -> AbstractAsyncContextManager[Connection]:
-    return connect(
-        pod.address,
-        host_keys=host_keys,
-        credentials=Credentials(identity_file=pod.identity_file),
-    )
-
-
-@pytest.fixture
-def here(tmp_path: Path) -> Path:
-    folder = tmp_path / "here"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def there(tmp_path: Path) -> Path:
-    """A folder that only the pod's side is told of."""
-    folder = tmp_path / "there with 'space"
-    folder.mkdir()
-    return folder
-
-
-class Way:
-    """A direction of sync, so that one test holds for both."""
-
-    def __init__(self, link: Connection, here: Path, there: Path, *, up: bool) -> None:
-        self.link = link
-        self.up = up
-        self.source, self.target = (here, there) if up else (there, here)
-
-    async def sync(
-        self, options: SyncOptions = MIRROR, *, batch_bytes: int = BATCH_BYTES
-    ) -> SyncResult:
-        if self.up:
-            return await sync_to_pod(
-                self.link,
-                self.source,
-                str(self.target),
-                options=options,
-                batch_bytes=batch_bytes,
-            )
-        return await sync_from_pod(
-            self.link,
-            str(self.source),
-            self.target,
-            options=options,
-            batch_bytes=batch_bytes,
-        )
 
 
 @pytest.fixture(params=["up", "down"])
@@ -128,23 +71,6 @@ def make_tree(root: Path) -> None:
     (root / "closed").mkdir()
     (root / "closed" / "inside").write_bytes(b"x")
     (root / "closed").chmod(0o500)
-
-
-def facts_of(root: Path) -> dict[str, tuple[str, int, int, str]]:
-    """Return kind, mode, time and content of everything in a tree."""
-    found = {}
-    for path in sorted(root.rglob("*")):
-        facts = path.lstat()
-        if path.is_symlink():
-            told = ("link", 0, 0, str(path.readlink()))
-        elif path.is_dir():
-            told = ("folder", stat.S_IMODE(facts.st_mode), 0, "")
-        else:
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            mode = stat.S_IMODE(facts.st_mode)
-            told = ("file", mode, int(facts.st_mtime), digest)
-        found[str(path.relative_to(root))] = told
-    return found
 
 
 def counts(result: SyncResult) -> tuple[int, int, int, int]:

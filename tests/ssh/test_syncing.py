@@ -122,6 +122,8 @@ def test_json_document_is_stable(desk: Desk) -> None:
         "deleted_count": 0,
         "kept_count": 0,
         "unchanged_count": 0,
+        "rsync_count": 0,
+        "saved_bytes": 0,
         "is_verified": True,
         "skipped": [],
         "changes": found["changes"],
@@ -132,6 +134,28 @@ def test_json_document_is_stable(desk: Desk) -> None:
         "kind": "file",
         "size_bytes": 3,
     } in found["changes"]
+
+
+def test_changed_part_of_a_large_file_is_told_apart(desk: Desk) -> None:
+    (desk.folder / "models").mkdir()
+    model = desk.folder / "models" / "m.bin"
+    model.write_bytes(os.urandom(40_000_000))
+    desk.run("sync", "models", "train:models")
+    with model.open("ab") as file:
+        file.write(b"some more")
+
+    said = desk.run("sync", "models", "train:models")
+    with model.open("ab") as file:
+        file.write(b"and more")
+    found = document(desk.run("sync", "--json", "models", "train:models"))
+    with model.open("ab") as file:
+        file.write(b"and more")
+    plain = document(desk.run("sync", "--no-rsync", "--json", "models", "train:models"))
+
+    assert said.stdout.startswith("1 sent (40.0 MB, 39.9 MB of it spared by rsync), 0 ")
+    assert (found["rsync_count"], plain["rsync_count"]) == (1, 0)
+    assert found["saved_bytes"] > 39_000_000 > plain["saved_bytes"] == 0
+    assert (desk.pod_home / "models" / "m.bin").read_bytes() == model.read_bytes()
 
 
 @pytest.mark.parametrize(

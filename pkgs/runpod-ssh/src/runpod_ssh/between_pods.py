@@ -1,23 +1,27 @@
 """Copying from one pod to another through this machine, which keeps nothing of it.
 
 What one pod sends is what the other receives; a slow one holds back the other. A large
-file goes in ranges and is gone on with after a copy that was cut off.
+file goes in ranges, a tree as one stream; after a copy that was cut off both are gone
+on with: what has arrived is not sent again.
 """
 
 import asyncio
 import contextlib
-import posixpath
 import secrets
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from runpod_ssh import archive, parts, wire
-from runpod_ssh.connection import Connection
+from runpod_ssh import archive, between_trees, wire
+from runpod_ssh.between_pipes import Pipe, PodPath, read_into
+from runpod_ssh.between_ranges import RangeRelay
 from runpod_ssh.errors import SSHError, SSHUnreachableError
+from runpod_ssh.ignoring import parse_excludes
+from runpod_ssh.manifests import Manifest
 from runpod_ssh.model import Source, TransferResult
 from runpod_ssh.part_sender import first_of
-from runpod_ssh.parts import MIB
-from runpod_ssh.pod_sources import Facts, ask_digest, ask_facts, count_total
+from runpod_ssh.pod_sources import Facts, ask_digest, ask_facts, ask_mode, count_total
+from runpod_ssh.sync_steps import join, render_modes, render_packing, render_removal
+from runpod_ssh.sync_talk import ask_listing
 from runpod_ssh.transfer_streams import (
     LARGE_BYTES,
     Dialogue,
@@ -26,38 +30,15 @@ from runpod_ssh.transfer_streams import (
     differs,
     given,
     ignore,
-    list_piece_digests,
     lost,
     no_progress,
-    nothing,
     pod_path,
-    refused,
     script_command,
     stage_key,
 )
 from runpod_ssh.uploads import RECEIVE
 
-_CHANNELS = 4
-_CHUNKS_AHEAD = 16
-
-
-@dataclass(frozen=True, kw_only=True)
-class PodPath:
-    """A file or folder on a pod that is connected.
-
-    Attributes:
-        origin: What names the pod for good; its address without it.
-    """
-
-    connection: Connection
-    path: str
-    origin: str = ""
-
-    @property
-    def name(self) -> str:
-        """Return what it is called."""
-        name = posixpath.basename(self.path.rstrip("/"))
-        return "home" if name in {"", ".", "..", "~"} else name
+__all__ = ["PodPath", "copy_between"]
 
 
 async def copy_between(
@@ -108,7 +89,8 @@ class _Relay:
         self._meter = Meter(tell=on_progress, total=facts.size_bytes or 0)
         self._wants_total = on_progress is not no_progress
         self._stage = ""
-        self.is_kept = (facts.size_bytes or 0) >= LARGE_BYTES
+        # how much is in a folder nobody knows before it is listed
+        self.is_kept = facts.is_folder or (facts.size_bytes or 0) >= LARGE_BYTES
         self.final = ""
         self.file_count = 1
         self.size_bytes = 0
@@ -118,13 +100,17 @@ class _Relay:
     async def stage(self) -> None:
         """Bring the source into a stage beside its place."""
         try:
-            if self.is_kept:
+            if self._facts.is_folder:
+                await self._send_tree()
+            elif self.is_kept:
                 await self._receive(given(archive.stream_end()))
-                await self._send_ranges()
+                await self._ranges().send(
+                    self._source.path, self._source.name, self._facts
+                )
             else:
                 await self._send_stream()
         except asyncio.CancelledError:
-            if not self.is_kept:
+            if not self.is_kept or self._meter.done < LARGE_BYTES:
                 await self._discard()
             raise
         except SSHUnreachableError:
@@ -148,7 +134,7 @@ class _Relay:
         )
         result = await self._target.connection.run(command)
         if result.exit_status != 0:
-            raise self._refused(result.stderr)
+            raise self._target.refused("cannot copy to", result.stderr)
 
     @property
     def _staged(self) -> str:
@@ -172,16 +158,16 @@ class _Relay:
             wire.script_command("list_files.sh", self._staged)
         )
         if result.exit_status != 0:
-            raise self._refused(result.stderr)
+            raise self._target.refused("cannot copy to", result.stderr)
         return result.stdout
 
-    async def _receive(self, stdin: Source) -> Dialogue:
+    async def _receive(self, stdin: Source, dialogue: Dialogue | None = None) -> None:
         """Run receive.sh over a stream; it leaves the stage for commit.sh."""
         key = secrets.token_hex(8)
         if self.is_kept:
             origin = self._source.origin or str(self._source.connection.address)
             key = stage_key(origin, self._source.path, self._target.path.rstrip("/"))
-        dialogue = Dialogue()
+        dialogue = dialogue or Dialogue()
         try:
             ended = await self._target.connection.stream(
                 script_command(
@@ -197,104 +183,128 @@ class _Relay:
                 stderr=dialogue.hear_error,
             )
         finally:
-            self._stage = dialogue.find("stage") or ""
+            self._stage = self._stage or dialogue.find("stage") or ""
         final = dialogue.find("final")
         if ended.exit_status != 0 or final is None:
-            raise self._refused(dialogue.stderr)
+            raise self._target.refused("cannot copy to", dialogue.stderr)
         self.final = final
-        return dialogue
 
     async def _send_stream(self) -> None:
-        """Hand a tar stream on from one pod to the other."""
-        here = self._source.connection
-        pipe = _Pipe(self._meter, has_header=True)
+        """Hand a file's tar stream on from one pod to the other."""
+        pipe = Pipe(self._meter, has_header=True)
         async with first_of() as group:
-            if self._facts.is_folder and self._wants_total:
-                group.create_task(self._count())
-            receiving = group.create_task(self._receive(pipe.source()))
-            # far above any file: it is to come as a stream whatever its size
-            command = wire.script_command(
-                "send.sh", pod_path(self._source.path), str(2**62)
-            )
-            await self._read(here, command, pipe)
+            group.create_task(self._receive(pipe.source()))
+            await self._read_all(pipe)
+
+    async def _send_tree(self) -> None:
+        """Hand a tree on as one stream, or what is missing of one that was cut off."""
+        pipe, dialogue = Pipe(self._meter), Dialogue()
+        async with first_of() as group:
+            receiving = group.create_task(self._receive(pipe.source(), dialogue))
+            self._stage = await dialogue.expect("stage")
+            has_left = bool((await dialogue.expect("have")).strip())
+            if has_left:
+                await pipe.put(archive.stream_end())
+                await pipe.end()
+            else:
+                if self._wants_total:
+                    group.create_task(self._count())
+                pipe.has_header = True
+                await self._read_all(pipe)
             await receiving
+        if has_left:
+            await self._go_on()
 
     async def _count(self) -> None:
         self._meter.total = await count_total(
             self._source.connection, self._source.path
         )
 
-    async def _read(self, here: Connection, command: str, pipe: "_Pipe") -> None:
-        dialogue = Dialogue()
-        ended = await here.stream(
-            command, stdin=nothing(), stdout=pipe.put, stderr=dialogue.hear_error
+    async def _read_all(self, pipe: Pipe) -> None:
+        # far above any file: it is to come as a stream whatever its size
+        await read_into(
+            pipe,
+            self._source,
+            wire.script_command("send.sh", pod_path(self._source.path), str(2**62)),
         )
-        if ended.exit_status != 0:
-            path = self._source.path
-            raise refused(f"cannot copy from {path}", path, dialogue.stderr, here)
-        await pipe.end()
 
-    async def _send_ranges(self) -> None:
-        """Hand on what the stage lacks of a large file, several ranges at a time."""
-        size = self._facts.size_bytes or 0
-        ranges = await self._list_ranges(size)
-        self._meter.add(size - sum(each.size_bytes for each in ranges))
-        waiting = parts.split(ranges, _CHANNELS)[::-1]
+    async def _go_on(self) -> None:
+        """Complete the tree of which a part is in the stage."""
+        source, there = await self._list_both()
+        if not between_trees.can_go_on(source):
+            await self._discard()
+            self._stage = ""
+            await self._send_tree()
+            return
+        rest = between_trees.find_rest(source, there, large_bytes=LARGE_BYTES)
+        self._meter.total = sum(entry.size_bytes for entry in source.values())
+        self._meter.add(rest.there_bytes)
+        await self._change(render_removal(rest.extras))
+        now = int(time.time())
+        await self._unpack(given(between_trees.render_folders(source, now)))
+        for paths in between_trees.split_small(rest, source):
+            await self._send_files(paths)
+        for path in rest.large:
+            entry = source[path]
+            facts = Facts(
+                is_folder=False,
+                size_bytes=entry.size_bytes,
+                mtime=entry.mtime,
+                mode=entry.mode,
+            )
+            await self._ranges().send(join(self._source.path, path), path, facts)
+        await self._change(render_modes(rest.modes))
+        top_mode = await ask_mode(self._source.connection, self._source.path)
+        await self._unpack(given(between_trees.render_last(source, top_mode, now)))
 
-        async def work() -> None:
-            while waiting:
-                await self._send_range(waiting.pop())
+    def _ranges(self) -> RangeRelay:
+        return RangeRelay(self._source, self._target, self._stage, self._meter)
 
+    async def _list_both(self) -> tuple[Manifest, Manifest]:
+        nothing_hidden = parse_excludes(())
         async with first_of() as group:
-            for _number in range(_CHANNELS):
-                group.create_task(work())
-        when = time.strftime("%Y%m%d%H%M.%S", time.gmtime(self._facts.mtime))
-        await self._write_part(0, nothing(), f"{self._facts.mode:o}", when, str(size))
+            asked = [
+                group.create_task(
+                    ask_listing(connection, path, nothing_hidden, is_needed=True)
+                )
+                for connection, path in (
+                    (self._source.connection, pod_path(self._source.path)),
+                    (self._target.connection, self._staged),
+                )
+            ]
+        source, there = (task.result().manifest() or {} for task in asked)
+        return source, there
 
-    async def _list_ranges(self, size: int) -> list[parts.Range]:
-        there = await self._target.connection.run(
-            f"stat -c %s -- {wire.quote(self._staged)}"
+    async def _change(self, steps: bytes) -> None:
+        """Have `pack.sh` change what is in the stage."""
+        if not steps:
+            return
+        done = await self._target.connection.run(
+            wire.script_command("pack.sh", self._staged), stdin=steps
         )
-        left = int(there.stdout) if there.stdout.strip().isdigit() else 0
-        piece = parts.piece_bytes(size)
-        count = -(-left // piece)
-        if not count:
-            return [parts.Range(start=0, end=size)]
-        theirs, ours = await asyncio.gather(
-            list_piece_digests(self._target.connection, self._staged, piece, count),
-            list_piece_digests(
-                self._source.connection, pod_path(self._source.path), piece, count
-            ),
-        )
-        return parts.list_missing(size, ours, theirs[: len(ours)])
+        if done.exit_status != 0:
+            raise self._target.refused("cannot copy to", done.stderr)
 
-    async def _send_range(self, part: parts.Range) -> None:
-        pipe = _Pipe(self._meter, limit=part.size_bytes)
-        command = wire.script_command(
-            "read_part.sh",
-            pod_path(self._source.path),
-            str(part.start // MIB),
-            str(-(-part.size_bytes // MIB)),
-        )
+    async def _send_files(self, paths: Sequence[str]) -> None:
+        """Hand on some files of a tree."""
+        pipe = Pipe(self._meter)
+        packing = given(render_packing(paths, with_check=False))
+        command = wire.script_command("pack.sh", pod_path(self._source.path))
         async with first_of() as group:
-            reading = self._read(self._source.connection, command, pipe)
-            writing = self._write_part(part.start // MIB, pipe.source())
-            group.create_task(reading)
-            group.create_task(writing)
+            group.create_task(read_into(pipe, self._source, command, packing))
+            group.create_task(self._unpack(pipe.source()))
 
-    async def _write_part(self, seek_mib: int, stdin: Source, *facts: str) -> None:
+    async def _unpack(self, stream: Source) -> None:
+        """Have the target unpack a stream into the stage's payload."""
         dialogue = Dialogue()
-        name = f"{archive.PAYLOAD}/{self._source.name}"
         ended = await self._target.connection.stream(
-            wire.script_command(
-                "write_part.sh", self._stage, name, str(seek_mib), *facts
-            ),
-            stdin=stdin,
+            script_command(("stage.sh", "unpack.sh"), self._stage),
+            stdin=stream,
             stdout=ignore,
             stderr=dialogue.hear_error,
         )
         if ended.exit_status != 0:
-            raise self._refused(dialogue.stderr)
+            raise self._target.refused("cannot copy to", dialogue.stderr)
 
     async def _discard(self) -> None:
         """Remove the stage, as far as the pod can still be reached."""
@@ -305,40 +315,3 @@ class _Relay:
                 await self._target.connection.run(
                     script_command(("stage.sh", "commit.sh"), self._stage)
                 )
-
-    def _refused(self, stderr: bytes) -> Exception:
-        path = self._target.path
-        return refused(f"cannot copy to {path}", path, stderr, self._target.connection)
-
-
-class _Pipe:
-    """A few chunks between two channels: a slow reader holds back the writer."""
-
-    def __init__(
-        self, meter: Meter, *, has_header: bool = False, limit: int | None = None
-    ) -> None:
-        self._meter = meter
-        self._chunks: asyncio.Queue[bytes] = asyncio.Queue(_CHUNKS_AHEAD)
-        self._has_header = has_header
-        self._left = limit
-
-    async def put(self, chunk: bytes) -> None:
-        """Take a chunk, without the first line where there is one."""
-        if self._has_header:
-            _line, newline, chunk = chunk.partition(b"\n")
-            self._has_header = not newline
-        if self._left is not None:
-            chunk = chunk[: self._left]
-            self._left -= len(chunk)
-        if chunk:
-            await self._chunks.put(chunk)
-
-    async def end(self) -> None:
-        """Say that nothing more comes."""
-        await self._chunks.put(b"")
-
-    async def source(self) -> Source:
-        """Yield the chunks."""
-        while chunk := await self._chunks.get():
-            self._meter.add(len(chunk))
-            yield chunk

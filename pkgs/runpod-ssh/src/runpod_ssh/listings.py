@@ -95,7 +95,8 @@ def parse_listing(output: bytes, excludes: Excludes) -> Manifest | None:
     Raises:
         TransferError: It is no whole listing, or names places outside the folder.
     """
-    dialect, _newline, body = output.partition(b"\n")
+    head, _newline, body = output.partition(b"\n")
+    dialect = head.partition(b" ")[0]
     if dialect == b"absent":
         return None
     readers: dict[bytes, Callable[[bytes], Iterable[tuple[str, Entry]]]] = {

@@ -3,12 +3,19 @@
 Knows connections, and nothing of where the copy goes.
 """
 
+import re
 from dataclasses import dataclass
 
 from runpod_ssh import wire
 from runpod_ssh.connection import Connection
 from runpod_ssh.model import Source
-from runpod_ssh.transfer_streams import LARGE_BYTES, Dialogue, pod_path, refused
+from runpod_ssh.transfer_streams import (
+    LARGE_BYTES,
+    Dialogue,
+    pod_path,
+    refused,
+    script_command,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +61,14 @@ async def ask_facts(connection: Connection, remote: str) -> Facts:
     return parse_facts(result.stdout.decode(errors="replace"))
 
 
+async def ask_mode(connection: Connection, remote: str) -> int:
+    """Return the permissions of a folder; the usual ones where the pod cannot say."""
+    path = wire.quote(pod_path(remote))
+    result = await connection.run(f"stat -L -c %a -- {path}")
+    text = result.stdout.decode(errors="replace").strip()
+    return int(text, 8) & 0o777 if re.fullmatch("[0-7]+", text) else 0o755
+
+
 async def ask_digest(
     connection: Connection, remote: str, names: Source, *, is_parts: bool = False
 ) -> str:
@@ -70,8 +85,10 @@ async def ask_digest(
         said.extend(chunk)
 
     ended = await connection.stream(
-        wire.script_command(
-            "digest.sh", pod_path(remote), *(["parts"] if is_parts else [])
+        script_command(
+            ("hashing.sh", "digest.sh"),
+            pod_path(remote),
+            *(["parts"] if is_parts else []),
         ),
         stdin=names,
         stdout=hear,

@@ -21,6 +21,7 @@ from runpod_ssh import (
     wire,
 )
 from runpod_ssh.connection import Connection
+from runpod_ssh.deltas import fetch_delta, send_delta
 from runpod_ssh.errors import TransferError
 from runpod_ssh.manifests import FILE, Manifest, Plan
 from runpod_ssh.model import Source
@@ -112,14 +113,31 @@ class _ToPod(SyncRun):
         from runpod_ssh.transfer import upload  # noqa: PLC0415  # seldom needed
 
         for path in large:
-            done = await upload(
-                self.connection,
-                self.local / path,
-                sync_steps.join(self.pod_folder, path),
-                on_progress=lambda moved, _total: self.told(moved),
-            )
-            self.is_verified &= done.is_verified
+            if not await self._upload_delta(path):
+                done = await upload(
+                    self.connection,
+                    self.local / path,
+                    sync_steps.join(self.pod_folder, path),
+                    on_progress=lambda moved, _total: self.told(moved),
+                )
+                self.is_verified &= done.is_verified
             self.sent(self.source[path].size_bytes)
+
+    async def _upload_delta(self, path: str) -> bool:
+        """Send what differs of a file, if it is one for rsync and that succeeds."""
+        if not await self.is_for_rsync(path):
+            return False
+        done = await send_delta(
+            self.connection,
+            self.rsync,
+            self.local / path,
+            sync_steps.join(self.pod_folder, path),
+            self.source[path],
+            self.told,
+            sha256=self.digests.get(path, ("", ""))[0],
+            is_doubtful=self.has_other_size(path),
+        )
+        return self.went_by_rsync(path, done)
 
     async def _send(self, batch: sync_steps.Batch, before: bytes, after: bytes) -> None:
         """Have the pod take a batch, with steps before and after it."""
@@ -189,14 +207,31 @@ class _FromPod(SyncRun):
         from runpod_ssh.transfer import download  # noqa: PLC0415  # seldom needed
 
         for path in large:
-            done = await download(
-                self.connection,
-                sync_steps.join(self.pod_folder, path),
-                self.local / path,
-                on_progress=lambda moved, _total: self.told(moved),
-            )
-            self.is_verified &= done.is_verified
+            if not await self._download_delta(path):
+                done = await download(
+                    self.connection,
+                    sync_steps.join(self.pod_folder, path),
+                    self.local / path,
+                    on_progress=lambda moved, _total: self.told(moved),
+                )
+                self.is_verified &= done.is_verified
             self.sent(self.source[path].size_bytes)
+
+    async def _download_delta(self, path: str) -> bool:
+        """Fetch what differs of a file, see `_ToPod._upload_delta`."""
+        if not await self.is_for_rsync(path):
+            return False
+        done = await fetch_delta(
+            self.connection,
+            self.rsync,
+            sync_steps.join(self.pod_folder, path),
+            self.local / path,
+            self.source[path],
+            self.told,
+            sha256=self.digests.get(path, ("", ""))[1],
+            is_doubtful=self.has_other_size(path),
+        )
+        return self.went_by_rsync(path, done)
 
     async def _fetch(self, batch: sync_steps.Batch, stage: Path) -> None:
         """Bring a batch into the stage, compare it, put it in place."""

@@ -17,6 +17,7 @@ class SyncOptions:
         checksum: Compare the contents of all files of one size, not their times.
         excludes: Patterns of what is neither sent nor removed, as in a .gitignore.
         dry_run: Change nothing, tell what would happen.
+        rsync: Of large files send only what differs, where rsync is on both sides.
     """
 
     delete: bool = False
@@ -24,6 +25,7 @@ class SyncOptions:
     checksum: bool = False
     excludes: tuple[str, ...] = ()
     dry_run: bool = False
+    rsync: bool = True
 
 
 DEFAULT_OPTIONS = SyncOptions()
@@ -52,6 +54,8 @@ class SyncResult:
         sent_count: Files and links that went over; folders are not counted.
         changed_count: What was there and got other permissions or another time.
         kept_count: Folders that stayed because something excluded is in them.
+        rsync_count: How many of the files sent went by rsync's deltas.
+        saved_bytes: How much less than their contents went over the link for those.
         skipped: Paths that are no file, folder or link.
         is_verified: Whether the pod's SHA-256 agreed with ours for all that was sent.
     """
@@ -63,6 +67,8 @@ class SyncResult:
     deleted_count: int
     kept_count: int
     unchanged_count: int
+    rsync_count: int
+    saved_bytes: int
     skipped: tuple[str, ...]
     is_dry_run: bool
     is_verified: bool

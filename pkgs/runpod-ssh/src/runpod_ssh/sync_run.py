@@ -7,23 +7,25 @@ from pathlib import Path
 
 from runpod_ssh import listings, sync_steps, sync_streams, transfer_streams, wire
 from runpod_ssh.connection import Connection
+from runpod_ssh.deltas import Delta, have_something_in_common
 from runpod_ssh.errors import TransferError
 from runpod_ssh.ignoring import Excludes, parse_excludes
 from runpod_ssh.manifests import FILE, FOLDER, Manifest, Plan, compare, find_doubtful
 from runpod_ssh.part_sender import first_of
+from runpod_ssh.rsync_program import find_rsync
 from runpod_ssh.sync_model import (
     SyncOptions,
     SyncResult,
     list_changes,
     refuse_mistakes,
 )
-from runpod_ssh.sync_talk import Listing, Said, failure, given
+from runpod_ssh.sync_talk import ask_listing, failure
 from runpod_ssh.transfer_streams import Progress
 
-# files from this size on go one by one, as copy sends them: they can be resumed
+# files from this size on go one by one, as copy sends them: they can be resumed, and
+# rsync's deltas are faster from about here on
 LARGE_BYTES = 32 * 1024 * 1024
 # bounds against a pod whose disk hangs; a slow one stays well within
-LIST_SECONDS = 900.0
 BATCH_SECONDS = 3600.0
 _BATCH_COUNT = 20_000
 # below this, sending is sooner done than asking whether it is needed
@@ -54,6 +56,11 @@ class SyncRun:
         self.is_target_missing = False
         self.is_verified = True
         self.kept_count = 0
+        self.rsync = ""
+        # SHA-256 of files here and on the pod, as far as they had to be compared
+        self.digests: dict[str, tuple[str, str]] = {}
+        self._has_pod_rsync = False
+        self._rsync_count = self._saved_bytes = 0
         self._batch_bytes = batch_bytes
         self._on_progress = on_progress
         self._total = self._before = 0
@@ -74,6 +81,7 @@ class SyncRun:
         refuse_mistakes(plan, self.source, self.options)
         if not self.options.dry_run and (not plan.is_empty or self.is_target_missing):
             self._total = plan.send_bytes
+            await self._find_rsync(plan)
             await self.carry_out(plan)
         return self._result(plan, loop.time() - started)
 
@@ -99,6 +107,45 @@ class SyncRun:
         )
         return list(batches), large
 
+    async def is_for_rsync(self, path: str) -> bool:
+        """Return whether a file to send is to go by rsync's deltas."""
+        if not self.rsync or not self._is_delta(path):
+            return False
+        # one that has grown or shrunk may have all that was in it at other places
+        return self.has_other_size(path) or await have_something_in_common(
+            self.connection,
+            self.local / path,
+            sync_steps.join(self.pod_folder, path),
+            self.source[path].size_bytes,
+        )
+
+    def has_other_size(self, path: str) -> bool:
+        """Return whether a file that is on both sides has grown or shrunk."""
+        return self.source[path].size_bytes != self.target[path].size_bytes
+
+    def _is_delta(self, path: str) -> bool:
+        """Return whether a file is large on both sides."""
+        sides = (self.source[path], self.target.get(path, self.source[path]))
+        return path in self.target and all(
+            side.kind == FILE and side.size_bytes >= LARGE_BYTES for side in sides
+        )
+
+    async def _find_rsync(self, plan: Plan) -> None:
+        """Find this machine's rsync where it is of use."""
+        is_wanted = self.options.rsync and self._has_pod_rsync
+        if is_wanted and any(map(self._is_delta, plan.sends)):
+            found = await asyncio.to_thread(find_rsync)
+            self.rsync = found or ""
+
+    def went_by_rsync(self, path: str, done: Delta | None) -> bool:
+        """Take note of what came of a delta; say whether it did the file."""
+        if done is None:
+            return False
+        self.is_verified &= done.is_verified
+        self._rsync_count += 1
+        self._saved_bytes += self.source[path].size_bytes - done.moved_bytes
+        return True
+
     def sent(self, size_bytes: int) -> None:
         """Take note that this much is in its place."""
         self._before += size_bytes
@@ -106,24 +153,10 @@ class SyncRun:
 
     async def list_pod(self, *, is_needed: bool) -> Manifest | None:
         """Return the pod's manifest; None where the folder can be made."""
-        need = "needed" if is_needed else "wanted"
-        listing, said, listed = Listing(self.excludes), Said(), None
-        try:
-            listed = await self.connection.stream(
-                wire.script_command(
-                    "list.sh", self.pod_folder, need, *self.excludes.plain_names
-                ),
-                stdin=given(b""),
-                stdout=listing.hear,
-                stderr=said.hear_error,
-                timeout=LIST_SECONDS,
-            )
-        except transfer_streams.ReaderGoneError:
-            pass  # the thread's own error says why
-        finally:
-            await listing.end()
-        if listed is not None and listed.exit_status != 0:
-            raise self.failed("cannot list", said.stderr)
+        listing = await ask_listing(
+            self.connection, self.pod_folder, self.excludes, is_needed=is_needed
+        )
+        self._has_pod_rsync = listing.has_rsync
         return listing.manifest()
 
     async def scan(self) -> Manifest:
@@ -148,8 +181,9 @@ class SyncRun:
             there = group.create_task(self._pod_digests(doubtful))
         if not there.result() and not checksum:
             return [], []
-        pairs = zip(doubtful, here.result(), there.result(), strict=True)
-        return doubtful, [path for path, here, there in pairs if here == there]
+        pairs = list(zip(here.result(), there.result(), strict=True))
+        self.digests = dict(zip(doubtful, pairs, strict=True))
+        return doubtful, [path for path, (a, b) in self.digests.items() if a == b]
 
     async def _pod_digests(self, paths: Sequence[str]) -> list[str]:
         """Return each file's SHA-256 on the pod; nothing where it cannot tell."""
@@ -175,6 +209,8 @@ class SyncRun:
             deleted_count=plan.removed_count - self.kept_count,
             kept_count=self.kept_count,
             unchanged_count=plan.unchanged_count,
+            rsync_count=self._rsync_count,
+            saved_bytes=self._saved_bytes,
             skipped=plan.skipped,
             is_dry_run=self.options.dry_run,
             is_verified=self.is_verified and has_sent and not self.options.dry_run,

@@ -16,7 +16,7 @@ from runpod_ssh.manifests import FILE, FOLDER, LINK, Manifest, Plan
 PAYLOAD = "payload"
 STEPS = "steps"
 # a program is started with at most this much of names: Linux takes 128 KiB and more
-_WORDS_BYTES = 64 * 1024
+WORDS_BYTES = 64 * 1024
 _WRITABLE = 0o700
 
 
@@ -148,6 +148,20 @@ def render_sums(paths: Sequence[str]) -> bytes:
     return _text(lines)
 
 
+def render_removal(paths: Sequence[str]) -> bytes:
+    """Return what `pack.sh` is told to remove these, with all that is in them."""
+    return _text(list(_calls("remove", paths)))
+
+
+def render_modes(modes: Iterable[tuple[str, int]]) -> bytes:
+    """Return what `pack.sh` is told to give these permissions."""
+    by_mode: dict[int, list[str]] = {}
+    for path, mode in modes:
+        by_mode.setdefault(mode, []).append(path)
+    calls = (_calls(f"set_mode {mode:o}", paths) for mode, paths in by_mode.items())
+    return _text(list(itertools.chain.from_iterable(calls)))
+
+
 def render_stamp(mtime: int) -> str:
     """Return a time as `touch -t` reads it, in UTC."""
     return time.strftime("%Y%m%d%H%M.%S", time.gmtime(mtime))
@@ -165,13 +179,18 @@ def _calls(verb: str, paths: Sequence[str], first: bytes = b"") -> Iterator[byte
     size = 0
     for path in paths:
         word = _word(f"./{path}")
-        if words and size + len(word) > _WORDS_BYTES:
+        if words and size + len(word) > WORDS_BYTES:
             yield b" ".join([head, *words])
             words, size = [], 0
         words.append(word)
         size += len(word) + 1
     if words:
         yield b" ".join([head, *words])
+
+
+def word_bytes(path: str) -> int:
+    """Return what a path takes of a command line."""
+    return len(_word(f"./{path}")) + 1
 
 
 def _word(text: str) -> bytes:

@@ -2,15 +2,19 @@
 
 import asyncio
 
-from runpod_ssh import listings
+from runpod_ssh import listings, wire
 from runpod_ssh.connection import Connection
 from runpod_ssh.errors import TransferError
 from runpod_ssh.ignoring import Excludes
 from runpod_ssh.manifests import Manifest
 from runpod_ssh.model import Source
-from runpod_ssh.transfer_streams import Inlet
+from runpod_ssh.transfer_streams import Inlet, ReaderGoneError
 
+# a bound against a pod whose disk hangs; a slow one stays well within
+LIST_SECONDS = 900.0
 _TAIL_BYTES = 2000
+# the dialect's line is shorter
+_HEAD_BYTES = 16
 
 
 class Said:
@@ -43,13 +47,20 @@ class Listing:
             await self._inlet.put(chunk)
             return
         self._heard += chunk
-        if self._heard.startswith(b"tar\n"):
+        head, newline, _body = self._heard[:_HEAD_BYTES].partition(b"\n")
+        if newline and head.startswith(b"tar"):
             self._inlet = make_inlet()
             self._reading = asyncio.create_task(
                 asyncio.to_thread(listings.read_archive, self._inlet, self._excludes)
             )
             self._reading.add_done_callback(self._inlet.forget_reader)
-            await self._inlet.put(bytes(self._heard[4:]))
+            await self._inlet.put(bytes(self._heard[len(head) + 1 :]))
+
+    @property
+    def has_rsync(self) -> bool:
+        """Return whether the pod has an rsync, as its first line says."""
+        head = self._heard[:_HEAD_BYTES].partition(b"\n")[0]
+        return head.endswith(b" rsync")
 
     async def end(self) -> None:
         """Take note that nothing more comes."""
@@ -62,6 +73,37 @@ class Listing:
         if self._reading is not None:
             return self._reading.result()
         return listings.parse_listing(bytes(self._heard), self._excludes)
+
+
+async def ask_listing(
+    connection: Connection, folder: str, excludes: Excludes, *, is_needed: bool
+) -> Listing:
+    """Have the pod list a folder.
+
+    Args:
+        folder: As the pod's sh takes it.
+        is_needed: It is an error where it can be made and is not there.
+
+    Raises:
+        TransferError: It cannot be listed.
+    """
+    need = "needed" if is_needed else "wanted"
+    listing, said, listed = Listing(excludes), Said(), None
+    try:
+        listed = await connection.stream(
+            wire.script_command("list.sh", folder, need, *excludes.plain_names),
+            stdin=given(b""),
+            stdout=listing.hear,
+            stderr=said.hear_error,
+            timeout=LIST_SECONDS,
+        )
+    except ReaderGoneError:
+        pass  # the thread's own error says why
+    finally:
+        await listing.end()
+    if listed is not None and listed.exit_status != 0:
+        raise failure(connection, "cannot list", folder, said.stderr)
+    return listing
 
 
 def make_inlet() -> Inlet:

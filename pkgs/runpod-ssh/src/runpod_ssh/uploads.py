@@ -39,7 +39,7 @@ from runpod_ssh.transfer_streams import (
     stage_key,
 )
 
-RECEIVE = ("stage.sh", "receive.sh")
+RECEIVE = ("stage.sh", "hashing.sh", "receive.sh")
 
 
 async def upload(

@@ -1,5 +1,6 @@
 #!/bin/sh
-# List everything below a folder: one line naming the dialect, then the entries.
+# List everything below a folder: one line naming the dialect, and `rsync` behind it
+# where the pod has that, then the entries.
 #
 #   list.sh FOLDER NEED NAME...
 #
@@ -46,15 +47,17 @@ while [ "$names" -gt 0 ]; do
 done
 shift
 
+rsync=
+if command -v rsync >/dev/null; then rsync=' rsync'; fi
 if find . -ignore_readdir_race -prune -printf '' 2>/dev/null; then
-    echo find
+    echo "find$rsync"
     exec find . -ignore_readdir_race ! -name . \( "$@" \) -prune -o \
         -type l -printf '%y%m %s %T@ %P\0%l\0' -o -printf '%y%m %s %T@ %P\0'
 fi
 if find . -prune -exec stat -c '%f %s %Y %n' {} + >/dev/null 2>&1; then
     newline='
 '
-    echo stat
+    echo "stat$rsync"
     find . ! -name . \( "$@" \) -prune -o \
         ! -type l ! -path "*$newline*" -exec stat -c '%f %s %Y %n' {} +
     printf '\0'
@@ -68,5 +71,5 @@ if find . -prune -exec stat -c '%f %s %Y %n' {} + >/dev/null 2>&1; then
             done
         ' sh {} +
 fi
-echo tar
+echo "tar$rsync"
 exec tar -cf - .

@@ -72,7 +72,7 @@ def way_options(function: Command) -> Command:
         metavar="[USER@]HOST[:PORT],...",
         expose_value=False,
         callback=_keep,
-        help="Hosts to go through, as ssh -J takes them.",
+        help="Hosts to go through, as ssh -J takes them; none for the straight way.",
     )
     return user(jump(function))
 
