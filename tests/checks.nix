@@ -14,6 +14,7 @@ let
       ../CONTRIBUTING.md
       ../README.md
       ../docs
+      ../integrations
       ../modules
       ../pkgs
       ../pyproject.toml

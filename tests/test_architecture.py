@@ -21,7 +21,9 @@ ALLOWED = {
 SHARED = {
     "runpod_client.config",
     "runpod_client.console",
+    "runpod_client.lazy_group",
     "runpod_client.logs",
+    "runpod_client.pod_options",
     "runpod_client.sheets",
 }
 
@@ -37,6 +39,7 @@ RANKS = {
     "calls": 1,
     "channels": 1,
     "connecting": 1,
+    "dialing": 1,
     "key_files": 1,
     "listeners": 1,
     "proxy_commands": 1,
@@ -65,7 +68,16 @@ RANKS = {
     "__init__": 4,
 }
 # `github` is the transport of runner_installer but a face of the simulator
-RANK_EXCEPTIONS = {("runpod_sim", "github"): 2}
+RANK_EXCEPTIONS = {
+    ("runpod_sim", "github"): 2,
+    **{
+        ("runner_installer", f"github_{part}"): 1
+        for part in (
+            "auth", "bases", "cache", "jobs", "limits", "lists", "needs", "refusals",
+            "session", "settings", "wire",
+        )
+    },
+}  # fmt: skip
 
 # third-party library -> the only modules that may import it
 ONLY_IN = {
@@ -85,13 +97,15 @@ ONLY_IN = {
         "runpod_client.failures",
         "runpod_client.bodies",
         "runpod_client.deadlines",
-        "runner_installer.github",
+        "runner_installer.actions_service",
+        "runner_installer.github_session",
         "runner_installer.tarball",
     },
     "sqlalchemy": {"runpod_hub.store", "runpod_hub.migrations", "runpod_hub.tables"},
     "mcp": {"runpod_hub.mcp_tools"},
+    "jwt": {"runner_installer.github_auth"},
     "pybreaker": {"runpod_client.breakers"},
-    "stamina": {"runpod_client.repetition", "runner_installer.github"},
+    "stamina": {"runpod_client.repetition", "runner_installer.github_session"},
     "structlog": {"runpod_client.logs", "runpod_sim"},
 }
 

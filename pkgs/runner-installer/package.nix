@@ -2,6 +2,7 @@
   lib,
   buildPythonPackage,
   click,
+  cryptography,
   hatchling,
   msgspec,
   platformdirs,
@@ -34,6 +35,7 @@ buildPythonPackage {
   build-system = [ hatchling ];
   dependencies = [
     click
+    cryptography
     msgspec
     platformdirs
     pyjwt
@@ -46,8 +48,7 @@ buildPythonPackage {
     starlette
     structlog
     uvicorn
-  ]
-  ++ pyjwt.optional-dependencies.crypto;
+  ];
 
   # the suite needs all five packages: see checks.pytest in flake.nix
   doCheck = false;

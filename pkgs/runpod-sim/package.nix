@@ -5,6 +5,7 @@
   bash,
   click,
   coreutils,
+  cryptography,
   findutils,
   gnugrep,
   gnused,
@@ -40,6 +41,7 @@ buildPythonPackage {
   dependencies = [
     asyncssh
     click
+    cryptography
     graphql-core
     jsonschema
     starlette

@@ -232,7 +232,7 @@ def measure_held(world: World, sizes: Sizes) -> list[Measure]:
             value=ours / theirs,
             bar=0.25,
             unit="x",
-            detail=f"{ours / MIB:.0f} MiB / {theirs / MIB:.0f} MiB, "
+            detail=f"{ours / MIB:.0f} MiB / {theirs / MIB:.0f} MiB (PSS), "
             f"{ours / MIB / sizes.pods:.2f} MiB a link",
         )
     ]

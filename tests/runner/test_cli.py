@@ -6,6 +6,7 @@ import select
 import signal
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,8 +134,9 @@ def test_life_of_a_runner_from_install_over_a_job_to_removal(desk: Desk) -> None
         "folders",
         "upload",
         "register",
-        "unpack",
         "record",
+        "unpack",
+        "hooks",
         "launch",
         "verify",
     ]
@@ -175,10 +177,12 @@ def test_results_for_people_name_runner_and_labels(desk: Desk) -> None:
     installed = desk.run("install", "demo", "--repo", REPOSITORY, "--name", "my-runner")
     status = desk.run("status", "demo")
 
-    assert installed.stdout.splitlines() == [
+    *lines, user = installed.stdout.splitlines()
+    assert lines == [
         "my-runner is ready: listening for acme/widgets",
         "runs-on: [self-hosted, linux, x64, gpu, my-runner]",
     ]
+    assert user.startswith("user: ")
     assert "  upload " in installed.stderr
     assert status.stdout.splitlines()[1].split()[:3] == [
         "my-runner",
@@ -245,6 +249,91 @@ def test_killed_installation_leaves_no_runner_behind(
     assert b"Traceback" not in rest
     assert desk.runners() == []
     assert desk.json("status", "demo")["runners"] == []
+
+
+@pytest.mark.parametrize(
+    "phase",
+    [
+        "register",
+        *(
+            pytest.param(phase, marks=pytest.mark.heavy)
+            for phase in ("folders", "upload", "record", "unpack", "hooks", "launch")
+        ),
+    ],
+)
+def test_installation_whose_client_was_killed_is_made_good_by_the_next(
+    desk: Desk, phase: str
+) -> None:
+    process = subprocess.Popen(
+        [program("runner-installer"), "install", "demo", "--repo", REPOSITORY],
+        env=dict(desk.env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    with process.stderr as said:
+        for line in said:
+            if f"  {phase} ".encode() in line:
+                break
+        process.kill()
+        process.wait(timeout=COMMAND_SECONDS)
+
+    installed = desk.install()
+
+    assert installed["status"] == "listening"
+    assert desk.json("remove", "demo")["pod_id"] == desk.pod_id
+    assert desk.runners() == []
+    assert desk.json("status", "demo")["runners"] == []
+
+
+def test_log_of_a_failed_installation_is_shown_and_kept(
+    desk: Desk, tmp_path: Path
+) -> None:
+    steps = tmp_path / "steps.toml"
+    steps.write_text(
+        '[[steps]]\nname = "data"\nphase = "before_install"\n'
+        'command = "echo no such bucket; exit 3"\n'
+    )
+
+    failed = desk.run(
+        *("install", "demo", "--repo", REPOSITORY, "--name", "my-runner"),
+        *("--steps", str(steps)),
+    )
+
+    assert failed.returncode == 1
+    assert "the step data (before_install) ended with status 3" in failed.stderr
+    assert "no such bucket" in failed.stderr
+    assert desk.runners() == []
+    kept = desk.json("logs", "demo", "--runner", "my-runner")["log"]
+    assert "data ended with 3" in kept
+
+
+def test_logs_of_a_removed_runner_can_be_kept(desk: Desk, tmp_path: Path) -> None:
+    installed = desk.install()
+    assert "Listening for Jobs" in desk.json("logs", "demo")["log"]
+
+    removed = desk.json("remove", "demo", "--keep-logs", str(tmp_path / "logs"))
+
+    archive = tmp_path / "logs" / f"{installed['name']}.tar.gz"
+    assert f"{installed['name']}: its logs kept in {archive}" in removed["actions"]
+    with tarfile.open(archive) as opened:
+        names = {Path(name).name for name in opened.getnames()}
+        assert {"run.log", "install.log", "diag.tar"} <= names
+        inner = opened.extractfile("./diag.tar")
+        assert inner is not None
+        assert b"_diag/Runner_" in inner.read()
+    assert list(archive.parent.iterdir()) == [archive]
+
+
+def test_several_runners_are_counted_with_those_that_are_there(desk: Desk) -> None:
+    first = desk.install("--count", "2")
+
+    again = desk.install("--count", "3")
+
+    assert [runner["is_new"] for runner in first["runners"]] == [True, True]
+    assert sorted(r["is_new"] for r in again["runners"]) == [False, False, True]
+    assert sorted(r["name"] for r in again["runners"]) == sorted(desk.runners())
 
 
 def test_busy_runner_is_removed_only_by_force(desk: Desk) -> None:
@@ -318,7 +407,7 @@ def test_repository_the_token_cannot_see_is_not_found(quiet_desk: Desk) -> None:
     done = quiet_desk.run("install", "demo", "--repo", "acme/unknown")
 
     assert done.returncode == 4
-    assert "Check the repository's name" in done.stderr
+    assert "Check the name" in done.stderr
 
 
 def test_secrets_are_in_no_output_even_when_everything_is_logged(desk: Desk) -> None:
@@ -342,7 +431,7 @@ def test_secrets_are_in_no_output_even_when_everything_is_logged(desk: Desk) -> 
     assert held == []
 
 
-@pytest.mark.parametrize("command", ["install", "status", "remove", "plan"])
+@pytest.mark.parametrize("command", ["install", "status", "logs", "remove", "plan"])
 def test_help_of_every_command_shows_an_example(command: str) -> None:
     done = subprocess.run(
         [program("runner-installer"), command, "--help"],

@@ -1,10 +1,5 @@
 """Our side of GitHub's API: against the simulator, and against scripted trouble."""
 
-import http.server
-import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -32,6 +27,7 @@ from runpod_client import (
     UnavailableError,
 )
 from support.forge import REPOSITORY, ServedForge
+from support.github_script import Script, scripted
 
 from .conftest import open_forge
 
@@ -221,59 +217,6 @@ def test_downloads_name_their_checksums(github: GitHub) -> None:
     assert all(len(d.sha256) == 64 for d in downloads)
 
 
-# --- trouble a well-behaved server cannot be told to make -------------------------
-
-
-class Script:
-    """A server that gives prepared answers, and keeps what it was asked."""
-
-    def __init__(self, *answers: tuple[int, dict[str, str], Any]) -> None:
-        self.answers = list(answers)
-        self.requests: list[tuple[str, str, dict[str, str]]] = []
-
-
-@contextmanager
-def scripted(script: Script) -> Iterator[GitHub]:
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def _answer(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            script.requests.append((self.command, self.path, dict(self.headers)))
-            status, headers, body = script.answers.pop(0)
-            content = body if isinstance(body, bytes) else json.dumps(body).encode()
-            self.send_response(status)
-            for key, value in {"Content-Type": "application/json", **headers}.items():
-                self.send_header(key, value)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        do_GET = do_POST = do_DELETE = _answer  # noqa: N815  # names http.server wants
-
-        def log_message(self, *_args: object) -> None:
-            """Keep the test's output clean."""
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    try:
-        with GitHub(
-            api_url=f"http://127.0.0.1:{server.server_address[1]}",
-            token=Secret("ghp_planted"),
-            timeout_seconds=5,
-            rate_limit_wait_seconds=2,
-            retry_wait_seconds=0.01,
-            now=lambda: 1000.0,
-        ) as github:
-            yield github
-    finally:
-        server.shutdown()
-        thread.join(5)
-        server.server_close()
-
-
 EMPTY = {"total_count": 0, "runners": []}
 
 
@@ -283,7 +226,7 @@ def test_every_call_says_who_asks_and_in_which_version() -> None:
     with scripted(script) as github:
         github.list_runners(SCOPE)
 
-    ((_method, path, headers),) = script.requests
+    ((_method, path, headers, _body),) = script.requests
     assert path == "/repos/acme/widgets/actions/runners?per_page=100&page=1"
     assert headers["User-Agent"] == "runner-installer"
     assert headers["Accept"] == "application/vnd.github+json"
@@ -328,6 +271,31 @@ def test_registration_is_never_repeated_by_itself(
         github.generate_jit_config(spec)
 
     assert len(script.requests) == 1
+
+
+def test_registration_refused_for_a_limit_is_sent_again(
+    forge: ServedForge, github: GitHub, spec: RunnerSpec
+) -> None:
+    fault = {"operation": "generate_jitconfig", "kind": "rate_limited_secondary"}
+    forge.order("/faults", {**fault, "wait_seconds": 1})
+
+    github.generate_jit_config(spec)
+
+    assert names(forge) == [spec.name]
+
+
+def test_registration_that_cannot_be_settled_is_told_as_it_failed(
+    spec: RunnerSpec,
+) -> None:
+    script = Script(*[(502, {}, {})] * 5)
+
+    with (
+        scripted(script) as github,
+        pytest.raises(UnavailableError, match="generate_jit_config"),
+    ):
+        mint(github, spec, lambda: "another")
+
+    assert [method for method, *_ in script.requests] == ["POST", *["GET"] * 4]
 
 
 @pytest.mark.parametrize(
@@ -386,7 +354,7 @@ def test_nobody_there_is_a_transport_error() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["http://github.example", "ftp://127.0.0.1", "github.example", ""]
+    "url", ["http://github.example", "ftp://127.0.0.1", "github.example", "https://"]
 )
 def test_address_that_would_show_the_token_is_refused(url: str) -> None:
     settings = GitHubSettings(api_url=url, token=Secret("x"))

@@ -142,6 +142,12 @@ async def test_finished_runners_name_can_be_installed_again(
     assert again.runner.console.state is ConsoleState.LISTENING
 
 
+def jit_config_of(pod: Pod) -> str:
+    """Return the JIT config, which run.sh gets in its environment alone."""
+    variable = "ACTIONS_RUNNER_INPUT_JITCONFIG"
+    return next(e[variable] for e in map(environment_of, pod.pids()) if variable in e)
+
+
 def environment_of(pid: int) -> dict[str, str]:
     pairs = Path(f"/proc/{pid}/environ").read_text().split("\0")
     return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
@@ -152,6 +158,10 @@ def read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError:
         return b""
+
+
+def command_line(pid: int) -> Path:
+    return Path(f"/proc/{pid}/cmdline")
 
 
 def all_arguments() -> bytes:
@@ -169,12 +179,12 @@ async def test_secrets_stand_in_no_argument_no_log_and_no_file_of_ours(
 ) -> None:
     done = await install(remote, github, tarballs, spec)
 
-    assert done.runner.pid is not None
-    jit_config = environment_of(done.runner.pid)["ACTIONS_RUNNER_INPUT_JITCONFIG"]
+    jit_config = jit_config_of(pod)
     arguments = all_arguments()
     shown = "".join(capfd.readouterr())
-    files = [path for path in pod.home.rglob("*") if path.is_file()]
+    files = pod.files()
     assert len(files) > 5
+    assert done.runner.pid is not None
     for secret in (jit_config, TOKEN):
         assert secret.encode() not in arguments
         assert secret not in shown
@@ -192,17 +202,27 @@ async def test_files_of_a_runner_are_closed_to_other_users(
     await install(remote, github, tarballs, spec)
 
     folder = pod.root / spec.name
+    assert pod.app(spec.name).stat().st_mode & 0o077 == 0
     assert folder.stat().st_mode & 0o077 == 0
     assert (folder / "run.log").stat().st_mode & 0o077 == 0
     assert (folder / "record.json").stat().st_mode & 0o077 == 0
 
 
 async def test_interrupt_reaches_the_listener_although_started_in_background(
-    remote: SSHRemote, github: GitHub, tarballs: TarballCache, spec: RunnerSpec
+    remote: SSHRemote,
+    github: GitHub,
+    tarballs: TarballCache,
+    spec: RunnerSpec,
+    pod: Pod,
 ) -> None:
     done = await install(remote, github, tarballs, spec)
 
-    status = read(Path(f"/proc/{done.runner.pid}/status")).decode()
+    listeners = [
+        pid for pid in pod.pids() if b"Runner.Listener" in read(command_line(pid))
+    ]
+    assert len(listeners) == 1
+    assert done.runner.pid != listeners[0]
+    status = read(Path(f"/proc/{listeners[0]}/status")).decode()
     ignored = next(x for x in status.splitlines() if x.startswith("SigIgn:"))
     assert int(ignored.split()[1], 16) & 0b10 == 0  # signal 2, counted from 1
 
@@ -234,7 +254,7 @@ async def test_altered_package_is_never_sent(
         await install(remote, github, altered, spec)
 
     assert forge.forge.runners == {}
-    assert [path for path in pod.home.rglob("*") if path.is_file()] == []
+    assert pod.files() == []
 
 
 async def test_taken_name_leaves_the_pod_without_a_runner(

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner_installer import RunnerSpec, Scope, parse_labels, parse_scope, render_name
-from runner_installer.model import is_name_of_pod
+from runner_installer.model import ScopeKind, is_name_of_pod
 from runpod_client import ConfigError
 
 SCOPE = Scope(owner="acme", repository="widgets")
@@ -18,9 +18,53 @@ def test_scope_without_a_slash_is_an_organization() -> None:
     assert parse_scope("acme").api_path == "/orgs/acme"
 
 
+def test_scope_below_enterprises_is_an_enterprise() -> None:
+    scope = parse_scope("enterprises/big-corp")
+
+    assert (scope.kind, scope.owner) == (ScopeKind.ENTERPRISE, "big-corp")
+    assert scope.api_path == "/enterprises/big-corp"
+
+
+@pytest.mark.parametrize(
+    ("address", "scope", "host"),
+    [
+        ("https://github.com/acme/widgets", "acme/widgets", "github.com"),
+        ("https://github.com/acme/widgets.git", "acme/widgets", "github.com"),
+        ("https://ghe.corp.example/acme/widgets/", "acme/widgets", "ghe.corp.example"),
+        ("https://ghe.corp.example:8443/acme", "acme", "ghe.corp.example:8443"),
+        ("https://github.com/orgs/acme", "acme", "github.com"),
+        ("https://github.com/enterprises/big", "enterprises/big", "github.com"),
+        ("http://127.0.0.1:8000/acme/widgets", "acme/widgets", "127.0.0.1:8000"),
+    ],
+)
+def test_address_names_the_same_scope_and_its_server(
+    address: str, scope: str, host: str
+) -> None:
+    parsed = parse_scope(address)
+
+    assert (parsed, parsed.host) == (parse_scope(scope), host)
+
+
 @pytest.mark.parametrize(
     "text",
-    ["", "a/b/c", "https://github.com/a/b", "a/..", "../x", "a b/c", "a/b?x", "/b"],
+    [
+        "",
+        "a/b/c",
+        "a/..",
+        "../x",
+        "a b/c",
+        "a/b?x",
+        "/b",
+        "enterprises/.x",
+        "enterprises/a/b",
+        "https://github.com",
+        "https://github.com/a/b/actions",
+        "https://github.com/a/b?tab=readme",
+        "https://user:word@github.com/a/b",
+        "ftp://github.com/a/b",
+        "https://[::1/a/b",
+        "git@github.com:a/b.git",
+    ],
 )
 def test_scope_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(ConfigError):

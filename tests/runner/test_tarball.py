@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from runner_installer import InstallError, TarballCache
-from runner_installer.model import Download, PodFacts
+from runner_installer.model import Download
+from runner_installer.pod_model import PodFacts
 from runner_installer.tarball import choose_download
 from runpod_client import DeadlineError, TransportError
 

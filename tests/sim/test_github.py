@@ -6,48 +6,23 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import requests
 
 from runpod_sim.github_operations import OPERATIONS
-from runpod_sim.github_schema import answer_problems, load_schema
+from runpod_sim.github_schema import load_schema
 from support.forge import REPOSITORY, RUNNERS, ServedForge, served_forge
+from support.github_apps import register_app, signed_statement
+from support.waiting import wait_for
+
+from .github_answers import checked, template_of
 
 JIT_BODY = {"name": "one", "runner_group_id": 1, "labels": ["gpu"]}
 SCOPES = ["/repos/acme/widgets", "/orgs/acme", "/enterprises/big"]
-JWT = "Bearer aaa.bbb.ccc"
 
 
 @pytest.fixture
 def served() -> Iterator[ServedForge]:
     with served_forge() as served:
         yield served
-
-
-def template_of(path: str) -> tuple[str, int]:
-    """Return the described path that fits best, and how many literal parts fit."""
-    parts = path.partition("?")[0].split("/")
-    fitting = []
-    for template in load_schema()["paths"]:
-        wanted = template.split("/")
-        pairs = list(zip(wanted, parts, strict=False))
-        if len(wanted) == len(parts) and all(
-            a == b or a.startswith("{") for a, b in pairs
-        ):
-            fitting.append((sum(a == b for a, b in pairs), template))
-    literal, template = max(fitting)
-    return template, literal
-
-
-def checked(
-    served: ServedForge, method: str, path: str, body: Any = None, **rest: Any
-) -> requests.Response:
-    """Send a call and hold its answer against the description."""
-    answer = served.call(method, path, body, **rest)
-    decoded = answer.json() if answer.content else None
-    template, _ = template_of(path)
-    problems = answer_problems(template, method, answer.status_code, decoded)
-    assert problems == [], answer.text
-    return answer
 
 
 def test_every_served_operation_is_described_and_every_described_one_served() -> None:
@@ -60,6 +35,89 @@ def test_every_served_operation_is_described_and_every_described_one_served() ->
     served = {(x.method, x.path) for x in OPERATIONS}
 
     assert served | {("GET", "/rate_limit")} == described
+
+
+def test_every_operation_has_been_held_against_its_description(
+    served: ServedForge,
+) -> None:
+    """Call each served operation once with success, and check the answer's shape."""
+    register_app(served)
+    app_token = f"Bearer {signed_statement()}"
+    job_id = served.queue("true")
+    hook = {"scope": REPOSITORY, "url": "http://127.0.0.1:9/", "secret": "s"}
+    hook_ids = {
+        "/repos/acme/widgets": served.order("/hooks", hook)["id"],
+        "/orgs/acme": served.order("/hooks", {**hook, "scope": "acme"})["id"],
+    }
+    served.queue("true")
+    done: set[tuple[str, str]] = set()
+
+    def call(method: str, path: str, body: Any = None, **rest: Any) -> Any:
+        answer = checked(served, method, path, body, **rest)
+        assert answer.ok, (method, path, answer.text)
+        done.add((method, template_of(path)[0]))
+        return answer.json() if answer.content else None
+
+    for scope in SCOPES:
+        call_runner_operations(call, scope)
+        call("GET", f"{scope}/installation", token=app_token)
+        if scope in hook_ids:
+            call_hook_operations(call, f"{scope}/hooks/{hook_ids[scope]}/deliveries")
+    for scope in SCOPES[1:]:
+        call_group_operations(call, scope)
+    call_run_operations(call, f"/repos/{REPOSITORY}/actions", job_id)
+    installed = call("GET", "/repos/acme/widgets/installation", token=app_token)
+    path = f"/app/installations/{installed['id']}/access_tokens"
+    call("POST", path, {}, token=app_token)
+    call("GET", "/rate_limit")
+
+    assert {(x.method, x.path) for x in OPERATIONS} - done == set()
+
+
+def call_runner_operations(call: Any, scope: str) -> None:
+    root = f"{scope}/actions/runners"
+    created = call("POST", f"{root}/generate-jitconfig", JIT_BODY)
+    one = f"{root}/{created['runner']['id']}"
+    for path in (root, one, f"{one}/labels", f"{root}/downloads"):
+        call("GET", path)
+    call("GET", f"{root}/deprecations/2.300.0")
+    call("POST", f"{root}/registration-token")
+    call("POST", f"{root}/remove-token")
+    call("POST", f"{one}/labels", {"labels": ["fast"]})
+    call("DELETE", f"{one}/labels/fast")
+    call("PUT", f"{one}/labels", {"labels": ["slow"]})
+    call("DELETE", f"{one}/labels")
+    call("DELETE", one)
+
+
+def call_group_operations(call: Any, scope: str) -> None:
+    root = f"{scope}/actions/runner-groups"
+    created = call("POST", f"{scope}/actions/runners/generate-jitconfig", JIT_BODY)
+    one = f"{root}/{call('POST', root, {'name': 'dear'})['id']}"
+    call("GET", root)
+    call("GET", one)
+    call("PATCH", one, {"name": "dearer"})
+    call("PUT", f"{one}/runners/{created['runner']['id']}")
+    call("GET", f"{one}/runners")
+    call("DELETE", one)
+
+
+def call_hook_operations(call: Any, root: str) -> None:
+    delivery = wait_for(lambda: call("GET", root), what="a delivery")[0]
+    call("GET", f"{root}/{delivery['id']}")
+    call("POST", f"{root}/{delivery['id']}/attempts")
+
+
+def call_run_operations(call: Any, root: str, job_id: int) -> None:
+    run = f"{root}/runs/{call('GET', f'{root}/jobs/{job_id}')['run_id']}"
+    for path in (f"{root}/runs", run, f"{run}/jobs", f"{run}/attempts/1/jobs"):
+        call("GET", path)
+    for again in ("rerun", "rerun-failed-jobs"):
+        call("POST", f"{run}/cancel")
+        call("POST", f"{run}/{again}")
+    call("POST", f"{run}/force-cancel")
+    newest = call("GET", f"{run}/jobs")["jobs"][0]["id"]
+    call("POST", f"{root}/jobs/{newest}/rerun")
 
 
 @pytest.mark.parametrize("scope", SCOPES)
@@ -259,26 +317,6 @@ def test_unchanged_list_is_not_sent_nor_counted_again(served: ServedForge) -> No
     assert (same.status_code, same.content) == (304, b"")
     assert same.headers["x-ratelimit-used"] == "1"
     assert changed.status_code == 200
-
-
-def test_app_finds_its_installation_and_mints_a_narrow_token(
-    served: ServedForge,
-) -> None:
-    found = checked(served, "GET", f"/repos/{REPOSITORY}/installation", token=JWT)
-    path = f"/app/installations/{found.json()['id']}/access_tokens"
-    narrow = {"permissions": {"actions": "read"}, "repositories": ["widgets"]}
-
-    wide = checked(
-        served, "POST", path, {"permissions": {"administration": "write"}}, token=JWT
-    ).json()["token"]
-    token = checked(served, "POST", path, narrow, token=JWT).json()["token"]
-
-    assert checked(served, "GET", RUNNERS, token=f"Bearer {wide}").status_code == 200
-    assert checked(served, "GET", RUNNERS, token=f"Bearer {token}").status_code == 403
-    runs = f"/repos/{REPOSITORY}/actions/runs"
-    assert checked(served, "GET", runs, token=f"token {token}").status_code == 200
-    served.clock.advance(3600)
-    assert checked(served, "GET", runs, token=f"token {token}").status_code == 401
 
 
 def test_enterprise_takes_classic_tokens_only(served: ServedForge) -> None:

@@ -121,3 +121,45 @@ def test_levers_refuse_what_a_page_in_a_browser_may_send(
     answer = requests.post(url, data="{}", headers=headers, timeout=10)
 
     assert answer.status_code == status
+
+
+def limits_of(served: ServedForge) -> dict[str, float]:
+    url = f"{served.base_url}/_sim/github/state"
+    found: dict[str, float] = requests.get(url, timeout=10).json()["limits"]
+    return found
+
+
+def test_secondary_limit_holds_for_its_time_and_counts_who_comes_early(
+    served: ServedForge,
+) -> None:
+    served.order("/limits", {"calls_per_minute": 2, "wait_seconds": 30})
+
+    statuses = [served.call("GET", RUNNERS).status_code for _ in range(2)]
+    refused = served.call("GET", RUNNERS)
+    served.clock.advance(10)
+    early = served.call("GET", RUNNERS)
+    served.clock.advance(30)
+
+    assert statuses == [200, 200]
+    assert (refused.status_code, refused.headers["retry-after"]) == (403, "30")
+    assert (early.status_code, early.headers["retry-after"]) == (403, "20")
+    assert served.call("GET", RUNNERS).status_code == 200
+    found = limits_of(served)
+    assert (found["refused"], found["early"]) == (1, 1)
+    assert 10 <= found["latest_early_seconds"] < 11
+
+
+def test_creations_have_a_limit_of_their_own_per_credential(
+    served: ServedForge,
+) -> None:
+    served.order("/limits", {"creations_per_minute": 1, "tells": False})
+    path = f"{RUNNERS}/registration-token"
+
+    first = served.call("POST", path)
+    second = served.call("POST", path)
+    other = served.call("POST", path, token="Bearer ghp_another")
+
+    assert (first.status_code, second.status_code) == (201, 403)
+    assert "retry-after" not in second.headers
+    assert "secondary rate limit" in second.json()["message"]
+    assert other.status_code == 201

@@ -15,8 +15,20 @@ from runpod_client.lazy_group import LazyGroup, Place
 COMMANDS = {
     "install": ("installing", "install", "Make a pod a runner for one job."),
     "status": ("installing", "status", "Show a pod's runners, seen from three sides."),
+    "logs": ("installing", "logs", "Print what a runner and its installation wrote."),
     "remove": ("installing", "remove", "Take every runner off a pod."),
+    "check": (
+        "checking",
+        "check",
+        "Find mistakes in workflows before they cost money.",
+    ),
     "plan": ("installing", "plan", "Print what install would do, and do none of it."),
+    "up": ("renting", "up", "Rent pods for a workflow run and make them runners."),
+    "down": ("giving_back", "down", "End all that up rented, and say what it cost."),
+    "sweep": ("giving_back", "sweep", "End what lost workflow runs left behind."),
+    "serve": ("serving", "serve", "Rent runners as jobs are queued; end them after."),
+    "pools": ("serving", "pools", "Show what a running serve sees and decided."),
+    "costs": ("serving", "costs", "Show what workflow runs cost on the pools' pods."),
 }
 
 

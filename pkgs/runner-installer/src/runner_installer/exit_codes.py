@@ -11,5 +11,9 @@ EXIT_CODES: Mapping[type[Error], int] = {
     errors.RunnerError: 1,
     errors.RegistrationError: 1,
     errors.InstallError: 1,
+    errors.CustomStepError: 1,
     errors.RunnerBusyError: 1,
+    errors.WebhookError: 1,
+    errors.AlreadyServingError: 2,
+    errors.WorkflowCheckError: 1,
 }

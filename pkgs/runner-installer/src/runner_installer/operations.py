@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from runner_installer.errors import RunnerBusyError
+from runner_installer.applying import Phase
+from runner_installer.errors import RunnerBusyError, RunnerError
 from runner_installer.github import GitHub, GitHubSettings, open_github
-from runner_installer.install import Installation, Installed, Phase
+from runner_installer.install import Batch, Installation
+from runner_installer.layout import check_facts
 from runner_installer.model import (
     RunnerSpec,
     RunnerStatus,
@@ -23,7 +25,8 @@ from runner_installer.model import (
     render_name,
 )
 from runner_installer.plan import Step, plan_steps
-from runner_installer.pod_shell import list_installed, probe
+from runner_installer.pod_model import InstallOptions, PodRunner
+from runner_installer.pod_shell import fetch_logs, list_installed, probe
 from runner_installer.remote import Remote, open_remote
 from runner_installer.remove import Removal, remove_runner, sweep, trusted_scope
 from runner_installer.status import list_statuses
@@ -103,56 +106,124 @@ def install(
     selector: str,
     wish: Wish,
     *,
+    options: InstallOptions,
+    count: int,
     verify_timeout_seconds: float,
     new_token: Callable[[], str],
     on_phase: Callable[[Phase], None],
-) -> tuple[Installed, Pod]:
-    """Make a pod a runner."""
+) -> tuple[Batch, Pod]:
+    """Make a pod a runner, or several; those that are there already count."""
     parse_scope(wish.repo)  # a slip is told before anything is connected to
     parse_labels(wish.labels)
 
-    async def work(remote: Remote, github: GitHub, pod: Pod) -> tuple[Installed, Pod]:
+    async def work(remote: Remote, github: GitHub, pod: Pod) -> tuple[Batch, Pod]:
         installation = Installation(
             remote,
             github,
             TarballCache(room.cache_folder, github.download),
+            options=options,
             verify_timeout_seconds=verify_timeout_seconds,
             on_phase=on_phase,
         )
-        done = await installation.run(
-            wish.spec_for(pod),
-            new_name=None if wish.name else lambda: wish.name_with(pod, new_token()),
-        )
-        return done, pod
+
+        def another_name() -> str:
+            return wish.name_with(pod, new_token())
+
+        spec = wish.spec_for(pod)
+        if count == 1:
+            new_name = None if wish.name else another_name
+            done = await installation.run(spec, new_name=new_name)
+            return Batch(installed=(done,)), pod
+        live = await installation.list_live(spec.scope)
+        names = [*live, *(another_name() for _ in range(count))][:count]
+        specs = [spec.renamed(name) for name in names]
+        return await installation.run_many(specs, new_name=another_name), pod
 
     return _with_pod(room, selector, work)
 
 
-def status(room: Room, selector: str) -> tuple[tuple[RunnerStatus, ...], Pod]:
+def status(
+    room: Room, selector: str, *, folder: str = ""
+) -> tuple[tuple[RunnerStatus, ...], Pod]:
     """Return the state of every runner on a pod."""
 
     async def work(
         remote: Remote, github: GitHub, pod: Pod
     ) -> tuple[tuple[RunnerStatus, ...], Pod]:
-        return await list_statuses(remote, github), pod
+        return await list_statuses(remote, github, folder=folder), pod
 
     return _with_pod(room, selector, work)
 
 
-def plan(room: Room, selector: str, wish: Wish) -> tuple[Step, ...]:
+def logs(room: Room, selector: str, name: str | None, *, folder: str = "") -> str:
+    """Return what a runner and its installation wrote.
+
+    Args:
+        name: Which runner, also one that could not be installed; None for the only
+            one on the pod.
+
+    Raises:
+        RunnerError: There is no such runner, or there are several to choose from.
+    """
+
+    async def work(remote: Remote, _github: GitHub, _pod: Pod) -> str:
+        runners = await list_installed(remote, folder=folder)
+        if name is None:
+            return await fetch_logs(remote, _only(runners).folder)
+        for runner in runners:
+            if runner.name == name:
+                return await fetch_logs(remote, runner.folder)
+        facts = await probe(remote, folder=folder)
+        text = await fetch_logs(remote, f"{facts.base}/actions-runner/{name}")
+        if not text:
+            raise RunnerError(
+                f"the pod has no logs of a runner {name}",
+                runner_name=name,
+                hint="`runner-installer status POD` lists the ones there are.",
+            )
+        return text
+
+    return _with_pod(room, selector, work)
+
+
+def _only(runners: tuple[PodRunner, ...]) -> PodRunner:
+    if len(runners) == 1:
+        return runners[0]
+    names = ", ".join(runner.name for runner in runners) or "none"
+    raise RunnerError(
+        f"the pod has {len(runners)} runners: {names}",
+        hint="Name one with --runner.",
+    )
+
+
+def plan(
+    room: Room, selector: str, wish: Wish, options: InstallOptions
+) -> tuple[Step, ...]:
     """Return the steps an installation would take."""
 
     async def work(remote: Remote, github: GitHub, pod: Pod) -> tuple[Step, ...]:
         spec = wish.spec_for(pod)
-        facts = await probe(remote)
+        facts = await probe(remote, folder=options.folder)
+        check_facts(facts, options)
         downloads = await asyncio.to_thread(github.list_downloads, spec.scope)
-        return plan_steps(spec, facts, choose_download(downloads, facts))
+        return plan_steps(spec, facts, choose_download(downloads, facts), options)
 
     return _with_pod(room, selector, work)
 
 
-def remove(room: Room, selector: str, repo: str | None, *, force: bool) -> Outcome:
+def remove(
+    room: Room,
+    selector: str,
+    repo: str | None,
+    *,
+    force: bool,
+    folder: str = "",
+    keep_logs: Path | None = None,
+) -> Outcome:
     """Take every runner off a pod; without the pod's help where it cannot be reached.
+
+    Args:
+        keep_logs: A folder here for the runners' logs.
 
     Raises:
         Error: The pod cannot be reached and nobody said which repository to ask.
@@ -160,7 +231,8 @@ def remove(room: Room, selector: str, repo: str | None, *, force: bool) -> Outco
     scope = parse_scope(repo) if repo else None
 
     async def work(remote: Remote, github: GitHub, pod: Pod) -> Outcome:
-        return await _remove_all(remote, github, pod.pod_id, scope, force=force)
+        removing = _Removing(force=force, folder=folder, keep_logs=keep_logs)
+        return await _remove_all(remote, github, pod.pod_id, scope, removing)
 
     try:
         return _with_pod(room, selector, work)
@@ -170,26 +242,46 @@ def remove(room: Room, selector: str, repo: str | None, *, force: bool) -> Outco
         return _remove_without_pod(room, selector, scope)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Removing:
+    """How runners are to be removed."""
+
+    force: bool
+    folder: str
+    keep_logs: Path | None
+
+
 async def _remove_all(
-    remote: Remote, github: GitHub, pod_id: str, scope: Scope | None, *, force: bool
+    remote: Remote,
+    github: GitHub,
+    pod_id: str,
+    scope: Scope | None,
+    removing: _Removing,
 ) -> Outcome:
     removals: list[Removal] = []
     busy: RunnerBusyError | None = None
     scopes = {scope} if scope else set()
-    kept = []
-    for runner in await list_installed(remote):
+    settled = []
+    for runner in await list_installed(remote, folder=removing.folder):
         place = trusted_scope(runner, pod_id, scope)
         scopes |= {place} if place else set()
         try:
             removals.append(
-                await remove_runner(remote, github, runner, scope=place, force=force)
+                await remove_runner(
+                    remote,
+                    github,
+                    runner,
+                    scope=place,
+                    force=removing.force,
+                    keep_logs=removing.keep_logs,
+                )
             )
         except RunnerBusyError as error:
             busy = error
-            kept.append(runner.name)
-    done = [*kept, *(removal.name for removal in removals)]
+        # one that GitHub was not asked about may be swept like a stranger's
+        settled += [runner.name] if place else []
     for place in sorted(scopes, key=str):
-        removals += await sweep(github, place, pod_id, except_for=done)
+        removals += await sweep(github, place, pod_id, except_for=settled)
     return Outcome(pod=pod_id, removals=tuple(removals), busy=busy)
 
 

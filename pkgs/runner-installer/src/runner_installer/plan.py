@@ -1,33 +1,49 @@
 """What is done to make a pod a runner, in order, as data. Pure but for the scripts' text.
 
-Each step that acts on the pod carries a check: where it holds the step is done already
-and skipped, so an interrupted installation can simply be repeated. The order costs
-least when something fails: GitHub learns of the runner only when its package lies
-ready on the pod.
+Each step that acts on the pod either carries a check - where it holds the step is done
+already and skipped - or may be carried out twice, so an interrupted installation can
+simply be repeated. GitHub learns of the runner only when its package lies ready on the
+pod: that costs least when something fails.
 """
 
 import enum
-import importlib.resources
 import shlex
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from runner_installer.errors import InstallError
-from runner_installer.model import Download, PodFacts, RunnerSpec
+from runner_installer.facts import render_record
+from runner_installer.layout import Layout, layout_of, plan_account
+from runner_installer.model import Download, RunnerSpec
+from runner_installer.pod_model import (
+    Account,
+    FailurePolicy,
+    InstallOptions,
+    PodFacts,
+    RegistrationKind,
+    StepPhase,
+    StepSpec,
+)
+from runner_installer.scripts import (
+    custom_command,
+    inspect_command,
+    probe_command,
+    render_script,
+    unit_name,
+)
 
-# packed, unpacked, and a little for a job to start with
-NEEDED_DISK_MB = 1200
-LOG_TAIL_BYTES = 16_384
-_QUICK_SECONDS = 30.0
+QUICK_SECONDS = 30.0
 _UNPACK_SECONDS = 300.0
+_LIBRARIES_SECONDS = 300.0
 
 
 class Stdin(enum.Enum):
     """What a step's command reads; its bytes are known only while installing."""
 
     NOTHING = "nothing"
-    RECORD = "record"
+    FILES = "files"
+    HOOKS = "hooks"
     JIT_CONFIG = "jit_config"
+    TOKEN = "registration_token"  # noqa: S105  # what it is, not what it says
+    COMMAND = "command"
 
 
 class Actor(enum.StrEnum):
@@ -45,6 +61,7 @@ class Step:
     Attributes:
         command: Run on the pod by its shell; empty for steps elsewhere.
         check: A command that succeeds where the step is done already.
+        custom: The user's own step this one runs.
     """
 
     name: str
@@ -53,78 +70,29 @@ class Step:
     command: str = ""
     check: str = ""
     stdin: Stdin = Stdin.NOTHING
-    timeout_seconds: float = _QUICK_SECONDS
-
-
-@dataclass(frozen=True, kw_only=True)
-class Layout:
-    """Where things lie on a pod."""
-
-    home: str
-    name: str
-
-    @property
-    def root(self) -> str:
-        """Return the folder of all runners."""
-        return f"{self.home}/actions-runner"
-
-    @property
-    def cache(self) -> str:
-        """Return the folder of packages that were sent."""
-        return f"{self.root}/.cache"
-
-    @property
-    def folder(self) -> str:
-        """Return this runner's folder."""
-        return f"{self.root}/{self.name}"
-
-    def tarball(self, download: Download) -> str:
-        """Return where the package is sent to."""
-        return f"{self.cache}/{download.filename}"
-
-
-def check_facts(facts: PodFacts) -> None:
-    """Refuse a pod that cannot be a runner, before anything is done to it.
-
-    Raises:
-        InstallError: It lacks programs or space.
-    """
-    if facts.missing_programs:
-        programs = ", ".join(facts.missing_programs)
-        raise InstallError(
-            f"the pod lacks {programs}",
-            step="probe",
-            hint="Install them in the image (packages bash, tar, gzip, util-linux, "
-            "coreutils) or rent the pod with another image.",
-        )
-    if facts.free_disk_mb is not None and facts.free_disk_mb < NEEDED_DISK_MB:
-        raise InstallError(
-            f"the pod has {facts.free_disk_mb} MB free in {facts.home}, a runner "
-            f"needs {NEEDED_DISK_MB} MB",
-            step="probe",
-            hint="Free some space there or rent a pod with a larger container disk.",
-        )
+    timeout_seconds: float = QUICK_SECONDS
+    custom: StepSpec | None = None
 
 
 def plan_preparation(
-    spec: RunnerSpec, facts: PodFacts, download: Download
+    spec: RunnerSpec,
+    facts: PodFacts,
+    download: Download,
+    options: InstallOptions | None = None,
 ) -> tuple[Step, ...]:
     """Return the steps before GitHub learns of the runner."""
-    layout = Layout(home=facts.home, name=spec.name)
+    options = options or InstallOptions()
+    layout = layout_of(facts, spec.name)
     tarball = shlex.quote(layout.tarball(download))
+    custom = _custom_steps(layout, options, StepPhase.BEFORE_INSTALL)
     return (
         Step(
             name="tarball",
             actor=Actor.HERE,
             summary=f"have {download.filename} here, verified",
         ),
-        Step(
-            name="folders",
-            actor=Actor.POD,
-            summary=f"make {layout.cache}",
-            command=f"umask 077; mkdir -p {shlex.quote(layout.cache)}",
-            check=f"test -d {shlex.quote(layout.cache)}",
-        ),
+        plan_folders(spec, facts, options),
+        *custom,
         Step(
             name="upload",
             actor=Actor.POD,
@@ -135,15 +103,52 @@ def plan_preparation(
     )
 
 
-def plan_runner(
-    spec: RunnerSpec, facts: PodFacts, download: Download
+def plan_folders(spec: RunnerSpec, facts: PodFacts, options: InstallOptions) -> Step:
+    """Return the step that makes folders and user; what it prints is the account."""
+    layout = layout_of(facts, spec.name)
+    account = plan_account(spec.name, facts, options)
+    record = render_record(scope=spec.scope, runner_id=None, labels=spec.all_labels)
+    is_same = account.way == "same"
+    who = f"as {account.user or 'the SSH user'}"
+    if not is_same:
+        who = f"and the user {account.user}"
+    if is_same and facts.is_root:
+        who = "as root (its jobs own the pod)"
+    return Step(
+        name="folders",
+        actor=Actor.POD,
+        summary=f"make {layout.folder} {who}",
+        command=render_script(
+            "folders",
+            RUNNER_FOLDER=layout.folder,
+            RUNNER_USER="" if is_same else account.user,
+            USER_TOOL=facts.user_tool,
+            HOMES=f"{options.folder}/homes" if options.folder else "",
+            OWN_USER="yes" if account.is_own else "no",
+            RECORD=record.decode().strip(),
+        ),
+    )
+
+
+def plan_runner(  # what a runner is made of
+    spec: RunnerSpec,
+    facts: PodFacts,
+    download: Download,
+    options: InstallOptions | None = None,
+    account: Account | None = None,
+    *,
+    kind: RegistrationKind = RegistrationKind.JIT,
+    web_url: str = "",
 ) -> tuple[Step, ...]:
-    """Return the steps from the registration on; its last one is the verification."""
-    layout = Layout(home=facts.home, name=spec.name)
-    folder = shlex.quote(layout.folder)
-    marker = shlex.quote(f"{layout.folder}/.unpacked")
-    record = shlex.quote(f"{layout.folder}/record.json")
-    return (
+    """Return the steps from the registration on; its last ones are the verification.
+
+    Args:
+        web_url: Of the scope, for a registration by token.
+    """
+    options = options or InstallOptions()
+    account = account or plan_account(spec.name, facts, options)
+    layout = layout_of(facts, spec.name, account)
+    steps = [
         Step(
             name="register",
             actor=Actor.GITHUB,
@@ -151,97 +156,155 @@ def plan_runner(
             f"with the labels {', '.join(spec.all_labels)}",
         ),
         Step(
-            name="unpack",
-            actor=Actor.POD,
-            summary=f"unpack into {layout.folder}",
-            command=f"umask 077; mkdir -p {folder} && umask 022 && "
-            f"tar -xozf {shlex.quote(layout.tarball(download))} -C {folder} && "
-            # the package's own entry for the folder has opened it to everyone
-            f"chmod 700 {folder} && echo {download.sha256} >{marker}.tmp && mv {marker}.tmp {marker}",
-            check=f"read -r sum 2>/dev/null <{marker} && "
-            f'test "$sum" = {download.sha256}',
-            timeout_seconds=_UNPACK_SECONDS,
-        ),
-        Step(
             name="record",
             actor=Actor.POD,
-            summary="note beside it what it is registered for",
-            command=f"umask 077; cat >{record}.tmp && mv {record}.tmp {record}",
-            stdin=Stdin.RECORD,
+            summary="note what it is registered for, and bring its supervisor",
+            command=_files(layout, "control"),
+            stdin=Stdin.FILES,
         ),
+        _unpack(layout, download),
         Step(
-            name="launch",
+            name="hooks",
             actor=Actor.POD,
-            summary="start it in a session of its own (JIT config on stdin)",
-            command=render_script(
-                "launch",
-                RUNNER_FOLDER=layout.folder,
-                INVARIANT_CULTURE="yes" if facts.has_libicu is False else "no",
-            ),
-            stdin=Stdin.JIT_CONFIG,
+            summary="bring the hooks that note its job",
+            command=_files(layout, "hooks"),
+            stdin=Stdin.HOOKS,
         ),
-        Step(
-            name="verify",
-            actor=Actor.POD,
-            summary="wait until it listens for jobs",
-            command=inspect_command(),
-        ),
-    )
+    ]
+    if options.install_libraries and facts.is_root and facts.has_libicu is not True:
+        steps.append(_libraries(layout))
+    if kind is RegistrationKind.TOKEN:
+        steps.append(_configure(spec, facts, layout, web_url))
+    steps += [_launch(layout, kind), _verify(options)]
+    return (*steps, *_custom_steps(layout, options, StepPhase.AFTER_INSTALL))
 
 
 def plan_steps(
-    spec: RunnerSpec, facts: PodFacts, download: Download
+    spec: RunnerSpec,
+    facts: PodFacts,
+    download: Download,
+    options: InstallOptions | None = None,
 ) -> tuple[Step, ...]:
     """Return a whole installation, from the probe on."""
+    options = options or InstallOptions()
+    kind = options.registration
+    if kind is RegistrationKind.AUTO:
+        kind = RegistrationKind.JIT
+    account = plan_account(spec.name, facts, options)
+    if account.way != "same":
+        # where the system puts it is known only once the user is there
+        account = Account(
+            user=account.user,
+            home=f"~{account.user}",
+            way=account.way,
+            is_own=account.is_own,
+        )
     probe = Step(
         name="probe",
         actor=Actor.POD,
         summary="ask the pod what it is and what runners it has",
-        command=probe_command(),
+        command=probe_command(options.folder),
     )
     return (
         probe,
-        *plan_preparation(spec, facts, download),
-        *plan_runner(spec, facts, download),
+        *plan_preparation(spec, facts, download, options),
+        *plan_runner(spec, facts, download, options, account, kind=kind),
     )
 
 
-def probe_command() -> str:
-    """Return the command whose output `facts.parse_facts` reads."""
-    return render_script("probe")
+def _unpack(layout: Layout, download: Download) -> Step:
+    marker = shlex.quote(f"{layout.folder}/.unpacked")
+    return Step(
+        name="unpack",
+        actor=Actor.POD,
+        summary=f"unpack into {layout.app}",
+        command=render_script(
+            "unpack",
+            RUNNER_FOLDER=layout.folder,
+            TARBALL=layout.tarball(download),
+            SHA256=download.sha256,
+        ),
+        check=f'read -r sum 2>/dev/null <{marker} && test "$sum" = {download.sha256} '
+        f"&& test -x {shlex.quote(layout.app)}/run.sh",
+        timeout_seconds=_UNPACK_SECONDS,
+    )
 
 
-def inspect_command() -> str:
-    """Return the command whose output `facts.parse_runners` reads."""
-    return render_script("inspect", LOG_BYTES=str(LOG_TAIL_BYTES))
+def _files(layout: Layout, where: str) -> str:
+    return render_script("files", RUNNER_FOLDER=layout.folder, WHERE=where)
 
 
-def stop_command(folder: str, *, grace_seconds: int) -> str:
-    """Return the command that ends a runner's processes."""
-    return render_script("stop", RUNNER_FOLDER=folder, GRACE_SECONDS=str(grace_seconds))
+def _libraries(layout: Layout) -> Step:
+    return Step(
+        name="libraries",
+        actor=Actor.POD,
+        summary="install libicu with the package's installdependencies.sh",
+        command=render_script("libraries", RUNNER_FOLDER=layout.folder),
+        timeout_seconds=_LIBRARIES_SECONDS,
+    )
 
 
-def delete_command(folder: str) -> str:
-    """Return the command that deletes a runner's folder."""
-    return render_script("delete", RUNNER_FOLDER=folder)
+def _configure(spec: RunnerSpec, facts: PodFacts, layout: Layout, web_url: str) -> Step:
+    return Step(
+        name="configure",
+        actor=Actor.POD,
+        summary="register it with config.sh (registration token on stdin)",
+        command=render_script(
+            "configure",
+            RUNNER_FOLDER=layout.folder,
+            CONFIG_URL=web_url,
+            CONFIG_NAME=spec.name,
+            CONFIG_LABELS=",".join(spec.all_labels),
+            CONFIG_WORK=spec.work_folder,
+            INVARIANT_CULTURE="yes" if facts.has_libicu is False else "no",
+        ),
+        stdin=Stdin.TOKEN,
+        timeout_seconds=120.0,
+    )
 
 
-def render_script(name: str, /, **variables: str) -> str:
-    """Return a command line that runs a script with these variables.
-
-    It leaves stdin to the script, and works whatever the user's login shell is: only
-    single quotes are used.
-    """
-    text = _asset("process") + _asset(name)
-    return render_command(["sh", "-c", text], variables)
-
-
-def render_command(argv: list[str], variables: Mapping[str, str]) -> str:
-    """Quote a command line with variables in front."""
-    pairs = [f"{key}={value}" for key, value in variables.items()]
-    return shlex.join([*(["env", *pairs] if pairs else []), *argv])
+def _launch(layout: Layout, kind: RegistrationKind) -> Step:
+    is_jit = kind is not RegistrationKind.TOKEN
+    return Step(
+        name="launch",
+        actor=Actor.POD,
+        summary="start it under its supervisor"
+        + (" (JIT config on stdin)" if is_jit else ""),
+        command=render_script(
+            "launch", RUNNER_FOLDER=layout.folder, UNIT=unit_name(layout.name)
+        ),
+        stdin=Stdin.JIT_CONFIG,
+    )
 
 
-def _asset(name: str) -> str:
-    folder = importlib.resources.files("runner_installer") / "assets"
-    return folder.joinpath(f"{name}.sh").read_text()
+def _verify(options: InstallOptions) -> Step:
+    return Step(
+        name="verify",
+        actor=Actor.POD,
+        summary="wait until it listens for jobs",
+        command=inspect_command(options.folder),
+    )
+
+
+def _custom_steps(
+    layout: Layout, options: InstallOptions, phase: StepPhase
+) -> tuple[Step, ...]:
+    return tuple(
+        Step(
+            name=step.name,
+            actor=Actor.POD,
+            summary=f"{phase}: {step.command.strip().splitlines()[0][:60]} (at most "
+            f"{step.timeout_seconds} s; failing it: {_policy(step.on_failure)})",
+            command=custom_command(
+                layout.folder, name=step.name, timeout_seconds=step.timeout_seconds
+            ),
+            stdin=Stdin.COMMAND,
+            timeout_seconds=step.timeout_seconds + QUICK_SECONDS,
+            custom=step,
+        )
+        for step in options.steps_of(phase)
+    )
+
+
+def _policy(policy: FailurePolicy) -> str:
+    return policy.replace("_", " ")

@@ -8,9 +8,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from runner_installer.actions_service import ActionsService
 from runner_installer.errors import RegistrationError
 from runner_installer.github import GitHub
 from runner_installer.model import Registration, RunnerSpec
+from runner_installer.scale_sets import ScaleSets
 from runpod_client import Error, ProtocolError, TransportError, UnavailableError
 from runpod_client.logs import get_logger
 
@@ -33,12 +35,12 @@ def mint(github: GitHub, spec: RunnerSpec, new_name: NewName | None) -> Registra
     """
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            return github.generate_jit_config(spec)
+            return _register(github, spec)
         except (TransportError, ProtocolError, UnavailableError) as error:
             log.warning(
                 "runner_registration_unsettled", runner_name=spec.name, attempt=attempt
             )
-            was_made = _settle(github, spec)
+            was_made = _settle(github, spec, error)
             if new_name is None or attempt == _ATTEMPTS:
                 raise RegistrationError(
                     f"GitHub's answer about {spec.name} was lost "
@@ -50,10 +52,35 @@ def mint(github: GitHub, spec: RunnerSpec, new_name: NewName | None) -> Registra
     raise AssertionError("unreachable")
 
 
-def _settle(github: GitHub, spec: RunnerSpec) -> bool:
-    """Delete what a lost answer may have registered; tell whether there was any."""
-    ghost = github.find_runner(spec.scope, spec.name)
-    return ghost is not None and github.delete_runner(spec.scope, ghost.runner_id)
+def _register(github: GitHub, spec: RunnerSpec) -> Registration:
+    if not spec.scale_set:
+        return github.generate_jit_config(spec)
+    with ActionsService(github, spec.scope) as service:
+        sets = ScaleSets(service)
+        found = sets.find(spec.scale_set)
+        if found is None:
+            raise RegistrationError(
+                f"{spec.scope} has no scale set {spec.scale_set}",
+                runner_name=spec.name,
+                hint="`runner-installer serve` makes it; is it running?",
+            )
+        return sets.mint(found, spec.name, spec.work_folder)
+
+
+def _settle(github: GitHub, spec: RunnerSpec, lost: Error) -> bool:
+    """Delete what a lost answer may have registered; tell whether there was any.
+
+    Raises:
+        Error: What was lost, when GitHub cannot be asked either.
+    """
+    try:
+        ghost = github.find_runner(spec.scope, spec.name)
+        return ghost is not None and github.delete_runner(spec.scope, ghost.runner_id)
+    except (TransportError, UnavailableError):
+        log.error(  # noqa: TRY400  # the failure itself is on its way up
+            "runner_registration_unsettled_for_good", runner_name=spec.name
+        )
+        raise lost from None
 
 
 @asynccontextmanager

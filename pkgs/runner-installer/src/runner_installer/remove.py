@@ -5,12 +5,15 @@ told otherwise, and whether it is on one is asked afresh, never remembered.
 """
 
 import asyncio
+import os
+import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from runner_installer import pod_shell
-from runner_installer.errors import RunnerBusyError, RunnerError
+from runner_installer.errors import InstallError, RunnerBusyError, RunnerError
 from runner_installer.github import GitHub
 from runner_installer.model import (
     ConsoleState,
@@ -47,6 +50,7 @@ async def remove_runner(
     *,
     scope: Scope | None,
     force: bool,
+    keep_logs: Path | None = None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> Removal:
@@ -56,8 +60,10 @@ async def remove_runner(
         scope: Where it is registered; None where nobody knows, then only the pod is
             cleaned.
         force: Also when it is on a job, which is then lost.
+        keep_logs: A folder here that gets NAME.tar.gz with its console and `_diag`.
 
     Raises:
+        InstallError: Its logs cannot be had or kept; its files are still on the pod.
         RunnerBusyError: It is on a job; nothing was done, or (forced) GitHub keeps
             its record until it has given the job up.
     """
@@ -75,10 +81,48 @@ async def remove_runner(
     actions.append(f"{name}: its process {_STOP_WORDS.get(how, how)}")
     if scope is not None and force:
         actions.append(await _delete_settled(github, scope, name, clock, sleep))
+    if keep_logs is not None and await pod_shell.find_installed(
+        remote, name, folder=runner.folder.removesuffix(f"/actions-runner/{name}")
+    ):
+        path = await fetch_logs(remote, runner, keep_logs)
+        actions.append(f"{name}: its logs kept in {path}")
     deleted = await pod_shell.delete_folder(remote, runner.folder)
     was = "deleted" if deleted else "had been deleted already"
     actions.append(f"{name}: its folder {was}")
     return Removal(name=name, actions=tuple(actions))
+
+
+async def fetch_logs(remote: Remote, runner: InstalledRunner, folder: Path) -> Path:
+    """Bring a runner's console, install log and `_diag` here; return the archive.
+
+    It is not unpacked: jobs wrote what is in it.
+
+    Raises:
+        InstallError: The pod gives none, or it cannot be written here.
+    """
+    archive = await pod_shell.fetch_diagnostics(remote, runner.folder)
+    path = folder / f"{runner.name}.tar.gz"
+    try:
+        await asyncio.to_thread(_write_whole, path, archive)
+    except OSError as error:
+        raise InstallError(
+            f"cannot write {path}: {error.strerror}",
+            step="logs",
+            runner_name=runner.name,
+            hint="Name a writable folder with --keep-logs.",
+        ) from error
+    return path
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, scratch = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        Path(scratch).replace(path)
+    finally:
+        Path(scratch).unlink(missing_ok=True)
 
 
 async def sweep(

@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from runner_installer.install import Installed, Phase
-from runner_installer.model import RunnerStatus
+from runner_installer.applying import Phase
+from runner_installer.install import Batch, Installed
+from runner_installer.model import InstalledRunner, RunnerStatus
 from runner_installer.operations import Outcome
 from runner_installer.plan import Step
+from runner_installer.pod_model import JobStamp, PodRunner
 from runpod_client import Pod
 
 if TYPE_CHECKING:
@@ -19,6 +21,31 @@ def render_phase(phase: Phase) -> str:
     """Return one line of progress."""
     took = "done already" if phase.is_skipped else f"{phase.elapsed_seconds:.1f} s"
     return f"  {phase.name:<10} {took}"
+
+
+def batch_document(batch: Batch, pod: Pod) -> dict[str, Any]:
+    """Return the outcome of `install --count`."""
+    return {
+        "pod_id": pod.pod_id,
+        "runners": [installed_document(done, pod) for done in batch.installed],
+        "failures": [
+            {"name": name, "error": type(error).__name__, "detail": str(error)}
+            for name, error in batch.failures
+        ],
+    }
+
+
+def render_batch(batch: Batch) -> "RenderableType":
+    """Return the outcome of `install --count` for people."""
+    lines = [str(render_installed(done)) for done in batch.installed]
+    lines += [f"{name} failed: {error}" for name, error in batch.failures]
+    return Text("\n".join(lines))
+
+
+def render_log(text: str) -> Text:
+    """Return a pod's log, without what would move a terminal's cursor."""
+    shown = "".join(c for c in text if c.isprintable() or c in "\n\t")
+    return Text(shown.rstrip("\n"))
 
 
 def installed_document(done: Installed, pod: Pod) -> dict[str, Any]:
@@ -33,6 +60,7 @@ def installed_document(done: Installed, pod: Pod) -> dict[str, Any]:
         "runner_id": runner.runner_id,
         "labels": list(runner.labels),
         "folder": runner.folder,
+        "user": runner.user or None,
         "phases": [
             {
                 "name": phase.name,
@@ -44,13 +72,14 @@ def installed_document(done: Installed, pod: Pod) -> dict[str, Any]:
     }
 
 
-def render_installed(done: Installed) -> "RenderableType":
+def render_installed(done: Installed) -> Text:
     """Return the outcome of `install` for people."""
     runner = done.runner
     what = "is ready" if done.is_new else "was already installed"
     return Text(
         f"{runner.name} {what}: {runner.console.state} for {runner.scope}\n"
-        f"runs-on: [{', '.join(runner.labels)}]"
+        f"runs-on: [{', '.join(runner.labels)}]\n"
+        f"user: {runner.user or 'the one SSH logs in as'}"
     )
 
 
@@ -71,6 +100,7 @@ def _status(status: RunnerStatus) -> dict[str, Any]:
         "result": runner.console.result or None,
         "reason": runner.console.reason or None,
         "process": {"pid": runner.pid, "is_alive": runner.is_alive},
+        **_noted(runner),
         "github": None
         if record is None
         else {
@@ -84,6 +114,37 @@ def _status(status: RunnerStatus) -> dict[str, Any]:
     }
 
 
+def _noted(runner: InstalledRunner) -> dict[str, Any]:
+    """Return what supervisor and hooks noted, null where they did not."""
+    if not isinstance(runner, PodRunner):
+        return {"user": None, "supervisor": None, "hook": None}
+    supervision = runner.supervision
+    return {
+        "user": runner.user or None,
+        "supervisor": supervision
+        and {
+            "state": str(supervision.state),
+            "restarts": supervision.restarts,
+            "reason": supervision.reason or None,
+        },
+        "hook": runner.job and _stamp(runner.job),
+    }
+
+
+def _stamp(job: JobStamp) -> dict[str, Any]:
+    return {
+        "is_busy": job.is_busy,
+        "repository": job.repository or None,
+        "run_id": job.run_id or None,
+        "run_attempt": job.run_attempt or None,
+        "job": job.job or None,
+        "workflow": job.workflow or None,
+        "started_at": job.started_at or None,
+        "completed_at": job.completed_at or None,
+        "keep": job.keep or None,
+    }
+
+
 def render_statuses(statuses: tuple[RunnerStatus, ...], pod: Pod) -> "RenderableType":
     """Return the outcome of `status` for people."""
     if not statuses:
@@ -92,7 +153,8 @@ def render_statuses(statuses: tuple[RunnerStatus, ...], pod: Pod) -> "Renderable
             f"Make one: runner-installer install {pod.pod_id} --repo owner/name"
         )
     table = Table(box=None, pad_edge=False)
-    for column in ("RUNNER", "REPOSITORY", "CONSOLE", "PROCESS", "GITHUB", "NOTES"):
+    columns = ("RUNNER", "REPOSITORY", "CONSOLE", "PROCESS", "GITHUB", "RUN", "NOTES")
+    for column in columns:
         table.add_column(column)
     for status in statuses:
         runner = status.runner
@@ -100,15 +162,27 @@ def render_statuses(statuses: tuple[RunnerStatus, ...], pod: Pod) -> "Renderable
         if runner.console.result:
             doing += f" ({runner.console.result})"
         notes = "; ".join(status.disagreements) or runner.console.reason
+        if isinstance(runner, PodRunner) and runner.supervision and not notes:
+            restarts = runner.supervision.restarts
+            notes = f"restarted {restarts} times" if restarts else ""
         table.add_row(
             Text(runner.name),
             Text(str(runner.scope or "?")),
             Text(doing),
             Text(f"pid {runner.pid}" if runner.is_alive else "ended"),
             Text(_render_record(status)),
+            Text(_render_run(runner)),
             Text(notes),
         )
     return table
+
+
+def _render_run(runner: InstalledRunner) -> str:
+    """Return which workflow run it worked for, from its job hook."""
+    if not isinstance(runner, PodRunner) or runner.job is None:
+        return ""
+    job = runner.job
+    return f"{job.run_id}/{job.run_attempt} {job.job}" if job.run_id else job.job
 
 
 def _render_record(status: RunnerStatus) -> str:

@@ -8,6 +8,26 @@ from dataclasses import replace
 
 from runner_installer.model import ConsoleReport, ConsoleState
 
+# Extended regular expressions that `re` and `grep -E` read alike: the supervisor on the
+# pod judges by the same lines.
+BUSY_PATTERN = ": Running job: "
+FINISHED_PATTERN = ": Job .* completed with result: "
+# another start cannot help
+HOPELESS_PATTERN = (
+    "Must not run with sudo"
+    "|Must not run interactively with sudo"
+    "|registration has been deleted from the server"
+    "|The runner no longer exists on the server"
+    "|is deprecated and cannot receive messages"
+    "|^An error occurred: "
+    "|^Not configured"
+    "|The JIT config is not valid"
+    "|Libicu's dependencies is missing"
+    "|Couldn't find a valid ICU package"
+)
+# another listener held this runner; its session at GitHub lapses with time
+CONFLICT_PATTERN = "A session for this runner already exists"
+
 _LISTENING = re.compile(r"^[\d:Z -]{15,}: Listening for Jobs")
 _RUNNING = re.compile(r"^[\d:Z -]{15,}: Running job: (?P<job>.*)$")
 _COMPLETED = re.compile(
@@ -15,17 +35,7 @@ _COMPLETED = re.compile(
 )
 _RETRYING = re.compile(r"Runner connect error: .* Retrying until reconnected")
 # A one-job runner never needs a second start: a restart is a runner that cannot work.
-_DEAD = re.compile(
-    r"Must not run (?:interactively )?with sudo"
-    r"|registration has been deleted from the server"
-    r"|The runner no longer exists on the server"
-    r"|is deprecated and cannot receive messages"
-    r"|A session for this runner already exists"
-    r"|^An error occurred: "
-    r"|^Restarting runner\.\.\."
-    r"|^Not configured"
-    r"|Libicu's dependencies is missing|Couldn't find a valid ICU package"
-)
+_DEAD = re.compile(rf"{HOPELESS_PATTERN}|{CONFLICT_PATTERN}|^Restarting runner\.\.\.")
 _RECONNECTED = re.compile(r"Runner reconnected")
 _REMOVED = "√ Removed .runner"
 _EXITING = re.compile(r"^Exiting(?: runner)?\.\.\.$")

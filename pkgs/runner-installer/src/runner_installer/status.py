@@ -18,15 +18,22 @@ from runner_installer.model import (
     RunnerStatus,
     Scope,
 )
+from runner_installer.pod_model import PodRunner, SupervisorState
 from runner_installer.remote import Remote
 from runpod_client import DeadlineError
 
 _ENDED = {ConsoleState.FINISHED, ConsoleState.DEAD}
 
 
-async def list_statuses(remote: Remote, github: GitHub) -> tuple[RunnerStatus, ...]:
-    """Return every runner on the pod with GitHub's view of it; one list per scope."""
-    runners = await pod_shell.list_installed(remote)
+async def list_statuses(
+    remote: Remote, github: GitHub, *, folder: str = ""
+) -> tuple[RunnerStatus, ...]:
+    """Return every runner on the pod with GitHub's view of it; one list per scope.
+
+    Args:
+        folder: Where a person had them installed, if not in a usual place.
+    """
+    runners = await pod_shell.list_installed(remote, folder=folder)
     records: dict[Scope, dict[str, RunnerRecord]] = {}
     for scope in sorted({r.scope for r in runners if r.scope}, key=str):
         listed = await asyncio.to_thread(github.list_runners, scope)
@@ -55,6 +62,8 @@ def _disagreements(runner: InstalledRunner, record: RunnerRecord | None) -> list
         found.append(f"its process lives, but it cannot work: {runner.console.reason}")
     if not runner.is_alive and state not in _ENDED:
         found.append(f"its console says {state}, but its process is gone")
+    if isinstance(runner, PodRunner):
+        found += _noted_otherwise(runner)
     if record is None:
         if runner.is_alive and runner.scope and state not in _ENDED:
             found.append("its process lives, but GitHub knows no such runner")
@@ -69,6 +78,24 @@ def _disagreements(runner: InstalledRunner, record: RunnerRecord | None) -> list
         found.append("its process is gone, but GitHub still shows it online")
     if not runner.is_alive and record.is_busy:
         found.append("its process is gone in the middle of a job")
+    return found
+
+
+def _noted_otherwise(runner: PodRunner) -> list[str]:
+    """Return what supervisor and job hooks noted that the console contradicts."""
+    found = []
+    state = runner.console.state
+    noted = runner.supervision
+    if noted is not None:
+        if noted.state is SupervisorState.RESTARTING and runner.is_alive:
+            found.append(f"its supervisor is about to restart it: {noted.reason}")
+        if not runner.is_alive and noted.state is SupervisorState.RUNNING:
+            found.append("its supervisor was killed")
+    if runner.job is not None and runner.is_alive:
+        if runner.job.is_busy and state is ConsoleState.LISTENING:
+            found.append("its job hook says busy, its console says listening")
+        if runner.job.keep:
+            found.append(f"its step {runner.job.keep} asks for the pod to be kept")
     return found
 
 

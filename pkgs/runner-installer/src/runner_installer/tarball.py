@@ -16,7 +16,8 @@ from pathlib import Path
 import platformdirs
 
 from runner_installer.errors import InstallError
-from runner_installer.model import Download, PodFacts
+from runner_installer.model import Download
+from runner_installer.pod_model import PodFacts
 from runpod_client import DeadlineError
 from runpod_client.logs import get_logger
 

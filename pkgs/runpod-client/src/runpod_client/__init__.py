@@ -74,7 +74,7 @@ if TYPE_CHECKING:
         render_template,
     )
     from runpod_client.wait import wait_until
-    from runpod_client.wanted import Wish, make_spec, overlay
+    from runpod_client.wanted import DEFAULT_IMAGE, Wish, make_spec, overlay
 
 _HOMES = {
     "changes": "Change Tracker",
@@ -104,11 +104,12 @@ _HOMES = {
     "quota": "Priority reading_as",
     "template_rendering": "Rendered check_arguments render_template",
     "wait": "wait_until",
-    "wanted": "Wish make_spec overlay",
+    "wanted": "DEFAULT_IMAGE Wish make_spec overlay",
 }
 _LAZY = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
+    "DEFAULT_IMAGE",
     "APIError",
     "Account",
     "AmbiguousPodError",

@@ -32,6 +32,7 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
     "ssh": ("runpod_ssh.settings", "SSHSettings"),
     "audit": ("runpod_ssh.audit", "AuditSettings"),
     "github": ("runner_installer", "GitHubSettings"),
+    "serve": ("runner_installer.serving", "ServeSettings"),
     "hub": ("runpod_hub.config", "HubSettings"),
 }
 # tables of the files that hold no settings; their own modules read them

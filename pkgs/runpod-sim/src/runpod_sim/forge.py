@@ -83,7 +83,11 @@ class Forge(JobBoard):
         return found
 
     def create_installation_token(
-        self, permissions: dict[str, str], repositories: Sequence[str]
+        self,
+        permissions: dict[str, str],
+        repositories: Sequence[str],
+        *,
+        account: str = "",
     ) -> InstallationToken:
         """Mint a GitHub App's token, narrowed to what was asked for."""
         token = InstallationToken(
@@ -91,12 +95,13 @@ class Forge(JobBoard):
             tuple(sorted(permissions.items())),
             tuple(repositories),
             self.clock.now() + TOKEN_LIFE,
+            account,
         )
         self._installation_tokens[token.token] = token
         return token
 
     def find_installation_token(self, token: str) -> InstallationToken | None:
-        """Return the record of a token minted here; others are taken at their word."""
+        """Return the record of a token minted here."""
         return self._installation_tokens.get(token)
 
     # Registrations
@@ -389,12 +394,13 @@ class Forge(JobBoard):
         now = self.clock.now()
         self._sweep_jobs(now)
         self._sweep_sessions(now)
+        held = {session.runner_id for session in self.sessions.values()}
         for runner in list(self.runners.values()):
             if runner.remove_at is not None:
                 if runner.remove_at <= now:
                     self._drop(runner)
                 continue
-            if runner.job_id is not None or self.find_session(runner) is not None:
+            if runner.job_id is not None or runner.id in held:
                 continue
             one_job = runner.is_ephemeral
             patience = EPHEMERAL_DROP_AFTER if one_job else OFFLINE_DROP_AFTER

@@ -4,6 +4,7 @@ Nothing here knows HTTP or decides anything; `forge.Forge` does, and replaces th
 frozen values as time goes by.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -15,13 +16,22 @@ class RefusedError(Exception):
     Args:
         status: What GitHub answers; the rules are stated in its terms.
         kind: The runner protocol's `errorKind`, where the broker gives one.
+        headers: What the answer carries beside the usual.
     """
 
-    def __init__(self, status: int, message: str, *, kind: str | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        kind: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.kind = kind
+        self.headers = dict(headers or {})
 
 
 class ScopeKind(StrEnum):
@@ -74,12 +84,17 @@ class RunnerToken:
 
 @dataclass(frozen=True, slots=True)
 class InstallationToken:
-    """A token minted for a GitHub App's installation, possibly narrowed."""
+    """A token minted for a GitHub App's installation, possibly narrowed.
+
+    Args:
+        account: Where the App is installed, in lower case.
+    """
 
     token: str
     permissions: tuple[tuple[str, str], ...]
     repositories: tuple[str, ...]
     expires_at: datetime
+    account: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,12 @@ from starlette.routing import BaseRoute, Route
 from runpod_sim.forge import Forge
 from runpod_sim.forge_model import RefusedError
 from runpod_sim.github_admin import admin_routes
+from runpod_sim.github_authority import Need
 from runpod_sim.github_broker import broker_routes
-from runpod_sim.github_call import Answer, Call, Desk, Need, Operation
+from runpod_sim.github_call import Answer, Call, Desk, Operation
 from runpod_sim.github_operations import OPERATIONS
+from runpod_sim.github_scale_sets import scale_set_routes
+from runpod_sim.scale_sets import ScaleSets
 
 API_ROOT = "/api/v3"
 
@@ -23,12 +26,14 @@ API_ROOT = "/api/v3"
 def github_routes(forge: Forge) -> list[BaseRoute]:
     """Return every route of the GitHub side, to be mounted at the server's root."""
     desk = Desk(forge)
+    sets = ScaleSets(forge)
     rate_limit = Operation(
         "get_rate_limit", "GET", "/rate_limit", Need.ANYTHING, _rate_limit(desk)
     )
     operations = (*OPERATIONS, rate_limit)
     return [
-        *broker_routes(desk),
+        *broker_routes(desk, sets),
+        *scale_set_routes(desk, sets),
         *(
             Route(API_ROOT + x.path, _endpoint(desk, x), methods=[x.method])
             for x in operations

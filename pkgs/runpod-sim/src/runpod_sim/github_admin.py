@@ -19,6 +19,8 @@ from runpod_sim.forge import Forge
 from runpod_sim.forge_model import Deprecation, Job, RefusedError
 from runpod_sim.github_broker import read_json, text
 from runpod_sim.github_call import Desk, Fault, FaultKind, error_body
+from runpod_sim.github_credential_levers import credential_levers
+from runpod_sim.github_penalties import Limits
 from runpod_sim.github_wire import parse_runner_url, render_instant, render_runner
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -38,6 +40,8 @@ def admin_routes(desk: Desk) -> list[BaseRoute]:
         ("DELETE", faults, admin.delete_faults),
         ("POST", "/_sim/github/hooks", admin.create_hook),
         ("POST", "/_sim/github/deprecations", admin.create_deprecation),
+        ("POST", "/_sim/github/limits", admin.set_limits),
+        *credential_levers(desk),
     ]
     return [
         *(Route(path, lever(x), methods=[method]) for method, path, x in table),
@@ -119,6 +123,11 @@ class Admin:
                 "jobs": dict(statuses),
                 "faults": [render_fault(fault) for fault in self.desk.faults],
                 "calls": self.desk.served,
+                "limits": {
+                    "refused": self.desk.limits.refused,
+                    "early": self.desk.limits.early,
+                    "latest_early_seconds": self.desk.limits.latest_early_seconds,
+                },
             }
         )
 
@@ -152,6 +161,18 @@ class Admin:
         hook = self.desk.hooks.create(scope, text(body, "url"), text(body, "secret"))
         hook.copies, hook.lost = copies, lost
         return JSONResponse({"id": hook.id}, 201)
+
+    async def set_limits(self, request: Request) -> Response:
+        """Set the secondary limits, and forget what was done so far."""
+        body = await read_json(request)
+        wait = _count(body, "wait_seconds", 60)
+        tells = body.get("tells", True) is True
+        calls, creations = (
+            _count(body, key, 0) or None
+            for key in ("calls_per_minute", "creations_per_minute")
+        )
+        self.desk.limits.set(Limits(calls, creations, wait, tells))
+        return JSONResponse({"calls_per_minute": calls}, 201)
 
     async def create_deprecation(self, request: Request) -> Response:
         """Announce the end of a runner version."""

@@ -34,6 +34,7 @@ from runpod_sim.github_call import (
     refuse_by_fault,
 )
 from runpod_sim.github_wire import parse_runner_url, render_group
+from runpod_sim.scale_sets import ScaleSets
 
 # GitHub holds a poll for about 50 s. Here a server that is told to stop must not have
 # to cut off those who wait.
@@ -49,9 +50,9 @@ CONCLUSIONS = {
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def broker_routes(desk: Desk) -> list[BaseRoute]:
+def broker_routes(desk: Desk, sets: ScaleSets) -> list[BaseRoute]:
     """Return the routes that only runners use."""
-    broker = Broker(desk.forge)
+    broker = Broker(desk.forge, sets)
     table: list[tuple[str, str, Handler]] = [
         ("POST", "/api/v3/actions/runner-registration", broker.begin_registration),
         ("POST", "/api/v3/actions/runners/register", broker.register),
@@ -96,21 +97,23 @@ def guarded(desk: Desk, handler: Handler) -> Handler:
 class Broker:
     """Answers the runners of one forge."""
 
-    def __init__(self, forge: Forge) -> None:
+    def __init__(self, forge: Forge, sets: ScaleSets) -> None:
         self.forge = forge
+        self._sets = sets
 
     # Registration
 
     async def begin_registration(self, request: Request) -> Response:
         """Check a runner token against the URL a runner is configured for."""
         body = await read_json(request)
-        token = self._remote_token(request, parse_runner_url(text(body, "url")))
+        scope = parse_runner_url(text(body, "url"))
+        token = self._remote_token(request, scope)
         if text(body, "runner_event") != self.forge.get_runner_token(token).purpose:
             raise RefusedError(404, "Not Found")
         return JSONResponse(
             {
-                "url": f"{self.forge.base_url}/_services/pipelines",
-                "token": token,
+                "url": f"{self.forge.base_url}/_services/pipelines/",
+                "token": self._sets.create_admin_token(scope),
                 "token_schema": "RemoteAuth",
                 "use_v2_flow": True,
             }

@@ -7,12 +7,11 @@ and the shapes of errors. It must not know what any single operation does.
 import hashlib
 import json
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,7 +20,9 @@ from starlette.types import Scope as ASGIScope
 
 from runpod_sim.forge import Forge
 from runpod_sim.forge_model import RefusedError, Scope, ScopeKind
+from runpod_sim.github_authority import Credentials, Need
 from runpod_sim.github_hooks import Hooks
+from runpod_sim.github_penalties import SecondaryLimits
 from runpod_sim.github_schema import request_problems
 from runpod_sim.github_wire import parse_page, render_links
 
@@ -29,21 +30,11 @@ API_VERSION = "2022-11-28"
 DOCUMENTATION_URL = "https://docs.github.com/rest"
 LIMIT_PER_HOUR = 5000
 ANONYMOUS_LIMIT_PER_HOUR = 60
+Item = TypeVar("Item")
 REPOSITORY = "/repos/{owner}/{repo}"
 ORGANIZATION = "/orgs/{org}"
 ENTERPRISE = "/enterprises/{enterprise}"
-PERSONAL_TOKEN = re.compile(r"(ghp|gho|ghs|github_pat)_[A-Za-z0-9_]{4,}")
-
-
-class Need(StrEnum):
-    """What a credential must be allowed to do."""
-
-    ANYTHING = "anything"
-    RUNNERS = "runners"
-    HOOKS = "hooks"
-    ACTIONS_READ = "actions:read"
-    ACTIONS_WRITE = "actions:write"
-    APP = "app"
+NOWHERE = Scope(ScopeKind.REPOSITORY, "")
 
 
 class FaultKind(StrEnum):
@@ -94,6 +85,7 @@ class Call:
     body: Mapping[str, Any]
     scheme: str
     credential: str
+    credentials: Credentials
 
     @property
     def scope(self) -> Scope:
@@ -146,12 +138,18 @@ class Allowance:
             raise RefusedError(403, "API rate limit exceeded for this credential.")
 
 
-def list_page(call: Call, key: str, items: Sequence[dict[str, Any]]) -> Answer:
+def list_page(
+    call: Call,
+    key: str,
+    items: Sequence[Item],
+    render: Callable[[Forge, Item], dict[str, Any]],
+) -> Answer:
     """Answer one page of a list, with the links to the others."""
     query = dict(call.query)
     page, size = parse_page(query)
     shown = items[(page - 1) * size : page * size]
-    body = {"total_count": len(items), key: list(shown)}
+    rendered = [render(call.forge, item) for item in shown]
+    body = {"total_count": len(items), key: rendered}
     return Answer(200, body, render_links(call.url, query, len(items)))
 
 
@@ -161,6 +159,8 @@ class Desk:
     def __init__(self, forge: Forge) -> None:
         self.forge = forge
         self.hooks = Hooks(forge)
+        self.credentials = Credentials(forge)
+        self.limits = SecondaryLimits(forge.clock)
         self.faults: list[Fault] = []
         self.served = 0
         self._allowances: dict[str, Allowance] = {}
@@ -220,6 +220,7 @@ class Desk:
         try:
             refuse_by_fault(fault)
             allowance.require()
+            self.limits.check(credential, is_creation=request.method == "POST")
             check_preliminaries(request)
             call = Call(
                 self.forge,
@@ -230,11 +231,12 @@ class Desk:
                 await read_body(request, operation),
                 scheme,
                 credential,
+                self.credentials,
             )
             check_authority(call, operation)
             found = operation.perform(call)
         except RefusedError as error:
-            found = Answer(error.status, error_body(error))
+            found = Answer(error.status, error_body(error), error.headers)
         return self._response(request, found, credential, fault)
 
     def _response(
@@ -367,45 +369,16 @@ def check_authority(call: Call, operation: Operation) -> None:
         if call.forge.get_runner_token(call.credential).scope != call.scope:
             raise RefusedError(404, "Not Found")
         return
+    if operation.need is Need.ANYTHING and not call.credential:
+        return
     if not call.credential:
-        if operation.need is Need.ANYTHING:
-            return
         raise RefusedError(401, "Requires authentication")
     if operation.need is Need.APP:
-        if call.scheme != "bearer" or call.credential.count(".") != 2:
-            raise RefusedError(401, "A JSON web token could not be decoded")
+        call.credentials.apps.authenticate(call.scheme, call.credential)
         return
-    known = PERSONAL_TOKEN.fullmatch(call.credential)
-    if call.scheme not in {"bearer", "token"} or known is None:
-        raise RefusedError(401, "Bad credentials")
-    if operation.need is not Need.ANYTHING:
-        check_permission(call, operation.need)
-
-
-def check_permission(call: Call, need: Need) -> None:
-    """Refuse a narrowed token that lacks what the operation needs."""
-    scope = call.scope
-    if scope.kind is ScopeKind.ENTERPRISE and not call.credential.startswith("ghp_"):
-        raise RefusedError(403, "Resource not accessible by this kind of token")
-    minted = call.forge.find_installation_token(call.credential)
-    if minted is None:
-        return
-    if minted.expires_at <= call.forge.clock.now():
-        raise RefusedError(401, "Bad credentials")
-    names = {Need.RUNNERS: "administration", Need.HOOKS: "repository_hooks"}
-    if scope.kind is ScopeKind.ORGANIZATION:
-        names = {
-            Need.RUNNERS: "organization_self_hosted_runners",
-            Need.HOOKS: "organization_hooks",
-        }
-    wanted = "read" if need is Need.ACTIONS_READ else "write"
-    has = dict(minted.permissions).get(names.get(need, "actions"))
-    listed = {name.casefold() for name in minted.repositories}
-    short = scope.key.rpartition("/")[2]
-    if scope.kind is ScopeKind.REPOSITORY and listed and short not in listed:
-        raise RefusedError(404, "Not Found")
-    if minted.permissions and has not in {wanted, "write"}:
-        raise RefusedError(403, "Resource not accessible by integration")
+    needs_scope = operation.need is not Need.ANYTHING
+    scope = call.scope if needs_scope else NOWHERE
+    call.credentials.check(call.scheme, call.credential, operation.need, scope)
 
 
 def error_body(error: RefusedError) -> dict[str, Any]:

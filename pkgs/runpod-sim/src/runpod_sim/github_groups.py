@@ -9,12 +9,12 @@ from dataclasses import replace
 from runpod_sim.forge_model import (
     RunnerGroup,
 )
+from runpod_sim.github_authority import Need
 from runpod_sim.github_call import (
     ENTERPRISE,
     ORGANIZATION,
     Answer,
     Call,
-    Need,
     Operation,
     list_page,
 )
@@ -27,8 +27,7 @@ from runpod_sim.github_wire import (
 def list_groups(call: Call) -> Answer:
     """List the scope's groups."""
     groups = call.forge.list_groups(call.scope)
-    shown = [render_group(call.forge, group) for group in groups]
-    return list_page(call, "runner_groups", shown)
+    return list_page(call, "runner_groups", groups, render_group)
 
 
 def get_group(call: Call) -> Answer:
@@ -83,7 +82,7 @@ def list_group_runners(call: Call) -> Answer:
     """List a group's runners."""
     group = call.forge.get_group(call.scope, call.number("runner_group_id"))
     runners = [x for x in call.forge.list_runners(call.scope) if x.group_id == group.id]
-    return list_page(call, "runners", [render_runner(call.forge, x) for x in runners])
+    return list_page(call, "runners", runners, render_runner)
 
 
 def add_group_runner(call: Call) -> Answer:

@@ -3,18 +3,18 @@
 Each reads its call and renders the outcome.
 """
 
+import math
 from collections.abc import Callable
+from urllib.parse import urlencode
 
-from runpod_sim.forge_model import (
-    ScopeKind,
-)
+from runpod_sim.forge_model import RefusedError, ScopeKind
+from runpod_sim.github_authority import Need
 from runpod_sim.github_call import (
     ENTERPRISE,
     ORGANIZATION,
     REPOSITORY,
     Answer,
     Call,
-    Need,
     Operation,
 )
 from runpod_sim.github_hooks import render_delivery
@@ -25,12 +25,20 @@ from runpod_sim.github_wire import (
 
 
 def list_deliveries(call: Call) -> Answer:
-    """List a hook's deliveries, newest first."""
+    """List a hook's deliveries, newest first; the cursor is the last one's id."""
     hook = call.hooks.get(call.scope, call.number("hook_id"))
-    mine = [x for x in call.hooks.deliveries if x.hook_id == hook.id]
+    cursor = call.query.get("cursor", "")
+    if cursor and not (cursor.isascii() and cursor.isdigit()):
+        raise RefusedError(400, "The cursor is not valid")
+    before = int(cursor) if cursor else math.inf
+    mine = [x for x in call.hooks.deliveries if x.hook_id == hook.id and x.id < before]
     _, size = parse_page(dict(call.query))
-    newest = sorted(mine, key=lambda x: x.id, reverse=True)[:size]
-    return Answer(200, [render_delivery(x, whole=False) for x in newest])
+    newest = sorted(mine, key=lambda x: x.id, reverse=True)
+    shown, headers = newest[:size], {}
+    if len(newest) > size:
+        query = urlencode({"per_page": size, "cursor": shown[-1].id})
+        headers["link"] = f'<{call.url.partition("?")[0]}?{query}>; rel="next"'
+    return Answer(200, [render_delivery(x, whole=False) for x in shown], headers)
 
 
 def get_delivery(call: Call) -> Answer:
@@ -49,28 +57,32 @@ def redeliver(call: Call) -> Answer:
 
 
 def find_installation(call: Call) -> Answer:
-    """Show the App's installation; the simulated App is installed everywhere."""
-    scope = call.scope
-    kind = "User" if scope.kind is ScopeKind.REPOSITORY else "Organization"
-    owner = scope.name.partition("/")[0]
+    """Show where the App that asks is installed."""
+    app = call.credentials.apps.authenticate(call.scheme, call.credential)
+    found = call.credentials.apps.find_installation(app, call.scope)
+    kind = "User" if call.scope.kind is ScopeKind.REPOSITORY else "Organization"
     return Answer(
         200,
         {
-            "id": call.forge.repository_id(owner),
-            "account": {"login": owner, "type": kind},
-            "app_id": 1,
+            "id": found.id,
+            "account": {"login": call.scope.name.partition("/")[0], "type": kind},
+            "app_id": app.id,
             "target_type": kind,
-            "repository_selection": "all",
+            "repository_selection": "all" if app.repositories is None else "selected",
         },
     )
 
 
 def create_installation_token(call: Call) -> Answer:
     """Mint an installation's token, narrowed as asked."""
-    call.number("installation_id")
-    permissions = call.body.get("permissions", {})
+    app = call.credentials.apps.authenticate(call.scheme, call.credential)
     repositories = call.body.get("repositories", [])
-    token = call.forge.create_installation_token(permissions, repositories)
+    token = call.credentials.apps.create_token(
+        app,
+        call.number("installation_id"),
+        call.body.get("permissions", {}),
+        repositories,
+    )
     return Answer(
         201,
         {

@@ -12,13 +12,13 @@ from runpod_sim.forge_model import (
     Purpose,
     Runner,
 )
+from runpod_sim.github_authority import Need
 from runpod_sim.github_call import (
     ENTERPRISE,
     ORGANIZATION,
     REPOSITORY,
     Answer,
     Call,
-    Need,
     Operation,
     list_page,
 )
@@ -103,7 +103,7 @@ def render_jit_config(runner: Runner, base_url: str, work_folder: str) -> str:
 def list_runners(call: Call) -> Answer:
     """List the scope's runners, or the one of the name asked for."""
     runners = call.forge.list_runners(call.scope, name=call.query.get("name"))
-    return list_page(call, "runners", [render_runner(call.forge, x) for x in runners])
+    return list_page(call, "runners", runners, render_runner)
 
 
 def get_runner(call: Call) -> Answer:

@@ -11,11 +11,11 @@ from runpod_sim.forge_model import (
     RefusedError,
     Run,
 )
+from runpod_sim.github_authority import Need
 from runpod_sim.github_call import (
     REPOSITORY,
     Answer,
     Call,
-    Need,
     Operation,
     list_page,
 )
@@ -40,8 +40,7 @@ def list_runs(call: Call) -> Answer:
     wanted = call.query.get("status")
     if wanted is not None:
         runs = [run for run in runs if wanted in call.forge.run_state(run)]
-    shown = [render_run(call.forge, run) for run in runs]
-    return list_page(call, "workflow_runs", shown)
+    return list_page(call, "workflow_runs", runs, render_run)
 
 
 def get_run(call: Call) -> Answer:
@@ -107,7 +106,7 @@ def _run(call: Call) -> Run:
 
 
 def _jobs(call: Call, jobs: Sequence[Job]) -> Answer:
-    return list_page(call, "jobs", [render_job(call.forge, job) for job in jobs])
+    return list_page(call, "jobs", jobs, render_job)
 
 
 def workflow_operations() -> list[Operation]:

@@ -35,7 +35,7 @@ class OpenSSHServer:
         config = openssh.write_config(directory, port)
         with directory.sshd_log.open("ab") as log:
             supervised = await Supervised.start(
-                openssh.command(config),
+                directory.users.wrap(openssh.command(config)),
                 env=openssh.environment(directory),
                 cwd=directory.home,
                 territory=directory.root,

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runpod_sim.model import Pod
+from runpod_sim.pod_users import PodUsers
 
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 SSH_PORT = 22
@@ -67,6 +68,11 @@ class PodDirectory:
         return self.home / ".ssh" / "authorized_keys"
 
     @property
+    def users(self) -> PodUsers:
+        """Return the pod's own Unix users."""
+        return PodUsers(self.root / "etc" / "users")
+
+    @property
     def sshd_log(self) -> Path:
         """Return where sshd reports."""
         return self.root / "sshd.log"
@@ -90,6 +96,7 @@ class PodDirectory:
         self, pod: Pod, env: Mapping[str, str], host_key: str, bash: str
     ) -> None:
         """Write host key, authorized keys and session script for this start."""
+        self.users.make()
         write_private(self.host_key, host_key)
         self.authorized_keys.parent.mkdir(mode=0o700, exist_ok=True)
         write_private(self.authorized_keys, authorized_keys_text(pod))
@@ -153,6 +160,7 @@ def render_session(directory: PodDirectory, env: Mapping[str, str], bash: str) -
         f"#!{bash}\n"
         f"{exports}"
         f"export SHELL={shell}\n"
+        f"{directory.users.session_lines()}"
         f"cd {home} || exit 1\n"
         'if [ -z "${SSH_ORIGINAL_COMMAND+set}" ]; then\n'
         f"  exec -a -bash {shell}\n"

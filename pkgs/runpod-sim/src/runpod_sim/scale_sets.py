@@ -114,7 +114,7 @@ class ScaleSets:
         It has the shape of the real one, a JSON web token whose end can be read.
         """
         ends_at = self.forge.clock.now() + ADMIN_TOKEN_LIFE
-        parts = (
+        parts: tuple[dict[str, Any], ...] = (
             {"alg": "none", "typ": "JWT"},
             {"exp": int(ends_at.timestamp()), "jti": self._random.getrandbits(128)},
         )

@@ -1,9 +1,18 @@
 #!/bin/sh
-# Stop a runner: ask run.sh, wait, then end whatever is left of its session.
-# RUNNER_FOLDER, GRACE_SECONDS. Safe to repeat; says what it did.
+# Stop a runner: ask its supervisor, wait, then end whatever is left of its session
+# and of its user. RUNNER_FOLDER, GRACE_SECONDS. Safe to repeat; says what it did.
 set -u
+load_settings
 
+end_user() {
+	# only a user that serves this runner alone
+	[ "$OWN_USER" = yes ] && [ "${RUNNER_UID:-0}" -gt 0 ] && [ "$RUNNER_UID" != "$(id -u)" ] || return 0
+	kill_all user "$RUNNER_UID"
+}
+
+killed=no
 if ! { read -r pid started <"$RUNNER_FOLDER/run.pid"; } 2>/dev/null; then
+	end_user
 	printf 'stopped=never-started\n'
 	exit 0
 fi
@@ -12,6 +21,7 @@ how=already-ended
 present=$(process_started "$pid")
 if [ -n "$present" ] && [ "$present" != "$started" ]; then
 	# the pid belongs to somebody else now, and so does a session of that number
+	end_user
 	printf 'stopped=already-ended\n'
 	exit 0
 fi
@@ -26,13 +36,7 @@ if [ -n "$present" ]; then
 	done
 fi
 
-for stat in /proc/[0-9]*/stat; do
-	{ read -r line <"$stat"; } 2>/dev/null || continue
-	other=${line%% *}
-	# shellcheck disable=SC2086  # splitting into fields is the purpose
-	set -- ${line##*) }
-	if [ "$1" != Z ] && [ "$4" = "$pid" ]; then
-		kill -KILL "$other" 2>/dev/null && how=killed
-	fi
-done
+kill_all session "$pid"
+end_user
+[ "$killed" = yes ] && how=killed
 printf 'stopped=%s\n' "$how"

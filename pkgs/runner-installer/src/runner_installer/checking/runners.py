@@ -162,7 +162,9 @@ def _check_array(scene: _Scene, job: Job) -> Iterator[Finding]:
     for text in job.runs_on:
         for expression in find_expressions(text):
             origins = [_find_origin(scene, one) for one in expression.references]
-            if "fromjson" in expression.calls or not LISTS & set(origins):
+            if "fromjson" in expression.calls or not LISTS.intersection(
+                filter(None, origins)
+            ):
                 continue
             yield Finding(
                 rule="runs-on-json",

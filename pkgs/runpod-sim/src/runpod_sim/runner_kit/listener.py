@@ -283,7 +283,9 @@ def run(inputs):
     """Run as the runner that is configured here, or that a JIT config makes."""
     diagnostics = Diagnostics(ROOT, "Runner")
     diagnostics.note(f"version {VERSION}")
-    if os.environ.get("RUNNER_SIM_MISSING_LIBICU") and not (ROOT / "bin" / ".dependencies").exists():
+    invariant = os.environ.get("DOTNET_SYSTEM_GLOBALIZATION_INVARIANT", "").lower() in {"1", "true"}
+    lacks_icu = os.environ.get("RUNNER_SIM_MISSING_LIBICU") and not invariant
+    if lacks_icu and not (ROOT / "bin" / ".dependencies").exists():
         complain("Process terminated. Couldn't find a valid ICU package installed on the system.")
         return 134
     jit = inputs.get("jitconfig")
