@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -98,11 +98,11 @@ class Desk(Shell):
                 process.wait(END_SECONDS)
                 print(log.read_text())  # noqa: T201  # pytest shows it with a failure
 
-    def queue(self, script: str = "sleep 1") -> int:
+    def queue(self, script: str = "sleep 1", *, label: str = "gpu") -> int:
         body = {
             "repository": REPOSITORY,
             "name": "train",
-            "labels": ["gpu"],
+            "labels": [label],
             "script": script,
         }
         return int(self.sim.admin("POST", "github/jobs", body)["id"])
@@ -208,6 +208,24 @@ def test_webhook_rents_and_costs_are_told_by_run(desk: Desk) -> None:
     assert float(run["usd"]) > 0
     assert len(desk.running()) == 1
     assert SECRET not in (desk.folder / "serve.log").read_text()
+
+
+def test_scale_set_s_queue_alone_brings_a_runner_that_takes_the_job(
+    desk: Desk,
+) -> None:
+    pools = POOLS.replace('labels = ["gpu"]', 'scale_set = "gpu-pods"')
+    (desk.folder / "runners.toml").write_text(pools)
+    deaf = replace(desk, env={**desk.env, "RUNNER_POLL_SECONDS": "3600"})
+
+    with deaf.serving("--drain") as server:
+        job = deaf.queue(label="gpu-pods")
+        deaf.wait_for_job(job)
+        server.send_signal(signal.SIGTERM)
+        status = server.wait(END_SECONDS)
+
+    assert status == 0
+    assert deaf.running() == []
+    assert deaf.sim.admin("GET", "github/state")["runners"] == []
 
 
 def test_check_tells_what_the_file_means_and_rents_nothing(shell: Shell) -> None:

@@ -4,7 +4,7 @@
 set -euo pipefail
 
 args=(up --yes --name "$INPUT_NAME" --count "$INPUT_COUNT" --runners-per-pod "$INPUT_RUNNERS_PER_POD")
-args+=(--gpu-count "$INPUT_GPU_COUNT" --cloud "$INPUT_CLOUD" --lease "$INPUT_LEASE" --timeout "$INPUT_TIMEOUT")
+args+=(--lease "$INPUT_LEASE" --timeout "$INPUT_TIMEOUT")
 
 # several: add FLAG for every line or comma-separated part of a value
 several() {
@@ -15,11 +15,22 @@ several() {
     [ -z "$part" ] || args+=("$flag=$part")
   done < <(tr ',' '\n' <<<"$2")
 }
+# lines: add FLAG for every line of a value
+lines() {
+  local flag=$1 line
+  while IFS= read -r line; do
+    [ -z "$line" ] || args+=("$flag=$line")
+  done <<<"$2"
+}
 # one: add FLAG if there is a value
 one() { [ -z "$2" ] || args+=("$1=$2"); }
 
 several --gpu "$INPUT_GPU"
 several --data-center "$INPUT_DATA_CENTERS"
+one --template "$INPUT_TEMPLATE"
+lines --set "$INPUT_SET"
+one --gpu-count "$INPUT_GPU_COUNT"
+one --cloud "$INPUT_CLOUD"
 one --min-memory "$INPUT_MIN_MEMORY"
 one --max-price "$INPUT_MAX_PRICE"
 one --bid "$INPUT_BID"

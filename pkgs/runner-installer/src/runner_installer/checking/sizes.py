@@ -234,9 +234,16 @@ def _check_lease(workflow: Workflow, call: PodCall) -> Iterator[Finding]:
         place = texts[0].place
         try:
             found = parse_lease(texts[0].value)
-        except Error:
-            return  # dynamic, or named as faulty already
+        except Error as error:
+            if "$" not in texts[0].value:
+                yield Finding(rule="value", message=f"lease: {error}", place=place)
+            return
         if found is None:
+            yield Finding(
+                rule="value",
+                message="lease: a workflow's pods need an end",
+                place=place,
+            )
             return
         lease = found
     for job in workflow.jobs:
