@@ -117,7 +117,7 @@ def test_check_says_what_holds(run: Run, user_file: Path, project_file: Path) ->
         "is_valid": True,
         "files": [str(project_file), str(user_file)],
         "profiles": ["staging"],
-        "sections": ["client", "ssh", "github", "hub"],
+        "sections": ["client", "ssh", "audit", "github", "serve", "hub"],
         "templates": ["base", "train"],
     }
 

@@ -431,6 +431,8 @@ def test_link_whose_host_key_is_vouched_for_no_more_is_not_used(own: Desk) -> No
 
 
 def test_status_shows_links_for_people(served: Desk) -> None:
+    assert served.run("exec", "train", "true").returncode == 0
+
     done = served.run("master", "status")
 
     assert b"0 running, ends in" in done.stdout

@@ -19,6 +19,10 @@ from runpod_client.logs import get_logger
 
 log = get_logger(__name__)
 _HELD = 99
+_NO_USER = 8  # of folders.sh
+_NO_USER_HINT = (
+    "Name a user that the pod has with --user, or let the job own the pod: --as-root."
+)
 _TIMED_OUT = 124
 _SAID_CHARACTERS = 400
 
@@ -136,7 +140,9 @@ def _failure(step: Step, answer: Answer) -> InstallError:
         f"the step {step.name} failed on the pod with status "
         f"{answer.exit_status}: {said[-_SAID_CHARACTERS:] or 'it said nothing'}",
         step=step.name,
-        hint="Nothing is left at GitHub; mend the pod and repeat. "
+        hint=_NO_USER_HINT
+        if answer.exit_status == _NO_USER
+        else "Nothing is left at GitHub; mend the pod and repeat. "
         "`runner-installer logs POD` shows the whole log.",
     )
 

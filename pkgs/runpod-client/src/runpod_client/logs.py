@@ -8,12 +8,13 @@ nothing: `configure` only keeps what was asked, and `get_logger` gives a stand-i
 loads structlog when the first event is to be written.
 """
 
+import io
 import re
 import sys
 import threading
 from collections.abc import MutableMapping
 from dataclasses import dataclass
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from runpod_client.model import Secret
 
@@ -150,7 +151,7 @@ def configure(
         level=_LEVELS[level.lower()],
         as_json=format_name == "json" or (format_name == "auto" and not is_terminal),
         colors=is_terminal if colors is None else colors,
-        stream=target,
+        stream=stream or _current_stderr(),
     )
     if "structlog" in sys.modules:
         # someone may log through structlog itself, past `get_logger`
@@ -172,13 +173,30 @@ def apply_configuration() -> None:
             _tell_structlog(_last_resort())
 
 
+class _CurrentStderr(io.TextIOBase):
+    """Whatever standard error is when a line is written: a program may exchange it."""
+
+    def write(self, text: str) -> int:
+        """Write to it."""
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        """Flush it."""
+        sys.stderr.flush()
+
+
+def _current_stderr() -> TextIO:
+    # all that a logger asks of a text stream is there
+    return cast("TextIO", _CurrentStderr())
+
+
 def _last_resort() -> _Wanted:
     is_terminal = sys.stderr.isatty()
     return _Wanted(
         level=_LEVELS["warning"],
         as_json=not is_terminal,
         colors=is_terminal,
-        stream=sys.stderr,
+        stream=_current_stderr(),
     )
 
 

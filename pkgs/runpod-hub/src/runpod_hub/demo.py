@@ -59,6 +59,7 @@ class Demo:
         self._environ = _without_credentials(os.environ)
         self._children: list[Child] = []
         self._sim_url = ""
+        self._has_pod_users = True
         self._hub_url = ""
         self._login_url = ""
         self._done = 0
@@ -116,6 +117,7 @@ class Demo:
         self._environ["RUNPOD_SSH_BACKGROUND"] = "false"
         self._sim_url = announced["RUNPOD_API_BASE_URL"]
         world = self._get("/_sim/world")
+        self._has_pod_users = bool(world["has_pod_users"])
         self._say(f"{self._sim_url}, pods served by {world['ssh_server']}")
 
     def _start_hub(self) -> None:
@@ -159,8 +161,13 @@ class Demo:
         raise DemoError("the hub does not see the pod", hint=self._log_tails())
 
     def _install_runner(self) -> None:
+        user: list[str] = []
+        if not self._has_pod_users:
+            # without namespaces a user made in a pod would be this machine's own
+            self._say("pods have no users of their own on this machine")
+            user = ["--as-root"]
         installed = self._json(
-            "runner-installer", "install", JOB_POD,
+            "runner-installer", "install", JOB_POD, *user,
             "--repo", REPOSITORY, "--labels", JOB_LABEL, "--json",
         )  # fmt: skip
         self._say(f"{installed['name']} is {installed['status']}")

@@ -68,6 +68,7 @@ class Admin:
         answer = {
             "now": rfc3339(now),
             "ssh_server": self._service.machines.ssh_server,
+            "has_pod_users": self._service.machines.has_pod_users,
             "accounts": [
                 {
                     "id": account.id,

@@ -23,6 +23,7 @@ from runpod_sim.model import BootMachine, Effect, Mishap, Pod, StopMachine
 from runpod_sim.openssh import OpenSSH, OpenSSHUnusableError, find_openssh
 from runpod_sim.openssh_server import OpenSSHServer, ServerStartError
 from runpod_sim.pod_directory import SSH_PORT, PodDirectory, pod_environment
+from runpod_sim.pod_users import can_separate
 from runpod_sim.runtime import parse_ports
 from runpod_sim.supervision import Streams, Supervised
 
@@ -113,6 +114,13 @@ class Machines:
         self._proxied: dict[str, PodSessions] = {}
         self._ports: dict[str, set[int]] = {}
         self._tails: dict[str, asyncio.Task[None]] = {}
+
+    @property
+    def has_pod_users(self) -> bool:
+        """Tell whether a program in a pod need not be this machine's root."""
+        if os.geteuid() != 0:
+            return True
+        return self.ssh_server == "OpenSSH" and can_separate()
 
     @property
     def ssh_server(self) -> str:

@@ -16,6 +16,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -133,13 +134,19 @@ def can_separate() -> bool:
         return False
     if shutil.which("unshare") is None or shutil.which("mount") is None:
         return False
-    trial = subprocess.run(
-        [
-            *("unshare", "--mount", "--propagation", "private"),
-            *("mount", "--bind", "/etc", "/home"),
-        ],
-        capture_output=True,
-        timeout=TRIAL_SECONDS,
-        check=False,
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        upper, work = Path(folder) / "upper", Path(folder) / "work"
+        upper.mkdir()
+        work.mkdir()
+        options = shlex.quote(f"lowerdir=/etc,upperdir={upper},workdir={work}")
+        trial = subprocess.run(
+            [
+                *("unshare", "--mount", "--propagation", "private", "sh", "-c"),
+                f"mount --bind {shlex.quote(folder)} /home && "
+                f"mount -t overlay overlay -o {options} /etc",
+            ],
+            capture_output=True,
+            timeout=TRIAL_SECONDS,
+            check=False,
+        )
     return trial.returncode == 0
