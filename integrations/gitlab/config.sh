@@ -5,8 +5,8 @@ source "$(dirname "$(readlink -f "$0")")/driver.sh"
 find_run
 cat <<JSON
 {
-  "builds_dir": "/root/builds",
-  "cache_dir": "/root/cache",
+  "builds_dir": "/workspace/builds",
+  "cache_dir": "/workspace/cache",
   "builds_dir_is_shared": false,
   "hostname": "$pod",
   "driver": {"name": "gpu pod on RunPod", "version": "1"}
