@@ -108,6 +108,35 @@ async def test_full_pipe_stops_the_writer_and_not_the_loop(pipes: list[Pipe]) ->
     assert is_held
 
 
+async def test_write_after_one_that_was_cut_short_follows_what_that_left(
+    pipes: list[Pipe],
+) -> None:
+    with streams.writing(pipes[0].writer) as write:
+        cut = asyncio.ensure_future(write(NOISE))
+        await asyncio.to_thread(select.select, [pipes[0].reader], [], [], RUN_SECONDS)
+        cut.cancel()
+        await asyncio.gather(cut, return_exceptions=True)
+        reading = asyncio.create_task(pipes[0].read())
+
+        await write(b"the end")
+        os.close(pipes[0].writer)
+
+        found = await reading
+    assert found.endswith(b"the end")
+    assert found.removesuffix(b"the end") == NOISE[: len(found) - len(b"the end")]
+
+
+async def test_writer_whose_reader_has_gone_says_so_every_time(
+    pipes: list[Pipe],
+) -> None:
+    os.close(pipes[0].reader)
+
+    with streams.writing(pipes[0].writer) as write:
+        for _ in range(3):
+            with pytest.raises(BrokenPipeError):
+                await write(NOISE)
+
+
 async def test_stdout_and_stderr_in_one_pipe_lose_nothing(pipes: list[Pipe]) -> None:
     pipe, other = pipes[0], os.dup(pipes[0].writer)
     reading = asyncio.create_task(pipe.read(pause_seconds=0.001))

@@ -107,6 +107,7 @@ class _Siphon:
 
     def __init__(self, descriptor: int) -> None:
         self._target = descriptor
+        self._held = 0
         self._out, self._in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         with contextlib.suppress(OSError):  # more than the user may have in pipes
             fcntl.fcntl(self._in, fcntl.F_SETPIPE_SZ, CHUNK_BYTES)
@@ -120,11 +121,15 @@ class _Siphon:
 
     async def write(self, chunk: bytes) -> None:
         rest = memoryview(chunk)
-        while rest:
+        while True:
+            # also what a call that was cut short has left in the pipe
+            while self._held:
+                self._held -= await self._move(self._held)
+            if not rest:
+                return
             taken = os.write(self._in, rest)
+            self._held += taken
             rest = rest[taken:]
-            while taken:
-                taken -= await self._move(taken)
 
     async def _move(self, count: int) -> int:
         try:
