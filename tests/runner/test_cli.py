@@ -173,6 +173,7 @@ def test_installing_twice_makes_one_runner(desk: Desk) -> None:
     assert desk.runners() == [first["name"]]
 
 
+@pytest.mark.heavy
 def test_results_for_people_name_runner_and_labels(desk: Desk) -> None:
     installed = desk.run("install", "demo", "--repo", REPOSITORY, "--name", "my-runner")
     status = desk.run("status", "demo")
@@ -216,9 +217,9 @@ def test_plan_shows_every_step_and_does_none(quiet_desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("phase", "number"),
     [
-        ("upload", signal.SIGINT),
+        pytest.param("upload", signal.SIGINT, marks=pytest.mark.heavy),
         ("register", signal.SIGINT),
-        ("launch", signal.SIGTERM),
+        pytest.param("launch", signal.SIGTERM, marks=pytest.mark.heavy),
     ],
 )
 def test_killed_installation_leaves_no_runner_behind(
@@ -309,6 +310,7 @@ def test_log_of_a_failed_installation_is_shown_and_kept(
     assert "data ended with 3" in kept
 
 
+@pytest.mark.heavy
 def test_logs_of_a_removed_runner_can_be_kept(desk: Desk, tmp_path: Path) -> None:
     installed = desk.install()
     assert "Listening for Jobs" in desk.json("logs", "demo")["log"]
@@ -326,6 +328,7 @@ def test_logs_of_a_removed_runner_can_be_kept(desk: Desk, tmp_path: Path) -> Non
     assert list(archive.parent.iterdir()) == [archive]
 
 
+@pytest.mark.heavy
 def test_several_runners_are_counted_with_those_that_are_there(desk: Desk) -> None:
     first = desk.install("--count", "2")
 

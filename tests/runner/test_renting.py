@@ -96,6 +96,7 @@ def test_repeated_up_takes_what_is_there_and_rents_only_what_is_missing(
     assert len(pods_of(machine)) == 2
 
 
+@pytest.mark.heavy
 def test_down_works_on_another_machine_without_any_output_of_up(
     machine: Machine, tmp_path: Path
 ) -> None:
@@ -112,6 +113,7 @@ def test_down_works_on_another_machine_without_any_output_of_up(
     assert other.json("down")["pods"] == []
 
 
+@pytest.mark.heavy
 def test_down_deletes_runners_whose_pod_is_gone(machine: Machine) -> None:
     up = machine.up()
     pod = up["pods"][0]
@@ -146,6 +148,7 @@ def test_runner_on_a_job_and_its_pod_are_left_unless_forced(machine: Machine) ->
     assert pods_of(machine) == [], forced.stderr
 
 
+@pytest.mark.heavy
 def test_down_waits_for_a_job_that_is_about_to_end(machine: Machine) -> None:
     up = machine.up()
     (runner,) = up["pods"][0]["runners"]
@@ -159,6 +162,7 @@ def test_down_waits_for_a_job_that_is_about_to_end(machine: Machine) -> None:
     assert wait_for_job(machine.sim, job, "completed")["conclusion"] == "success"
 
 
+@pytest.mark.heavy
 def test_while_github_does_not_answer_pods_are_kept_unless_forced(
     machine: Machine,
 ) -> None:
@@ -174,6 +178,7 @@ def test_while_github_does_not_answer_pods_are_kept_unless_forced(
     assert pods_of(machine) == []
 
 
+@pytest.mark.heavy
 def test_pods_of_another_name_are_another_set(machine: Machine) -> None:
     machine.up("--runners-per-pod", "0")
     machine.up("--runners-per-pod", "0", "--name", "big")

@@ -187,6 +187,7 @@ def test_killed_server_is_followed_by_one_that_finishes_with_the_same_pod(
     assert desk.sim.admin("GET", "github/state")["runners"] == []
 
 
+@pytest.mark.heavy
 def test_webhook_rents_and_costs_are_told_by_run(desk: Desk) -> None:
     with desk.serving("--listen", "0") as server:
         log = (desk.folder / "serve.log").read_text()

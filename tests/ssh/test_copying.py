@@ -147,7 +147,9 @@ def read_all(terminal: int) -> str:
     return seen.decode(errors="replace")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGTERM, marks=pytest.mark.heavy), signal.SIGKILL]
+)
 @pytest.mark.parametrize("way", ["up", "down"])
 def test_killed_copy_leaves_no_process_on_the_pod_and_goes_on(
     desk: SSHDesk, way: str, number: signal.Signals
