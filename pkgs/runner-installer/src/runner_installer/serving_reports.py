@@ -64,7 +64,8 @@ def pool_file_sheet(file: PoolFile) -> Sheet:
                 render_caps(pool.caps),
             )
             for pool in file.pools
-        ],
+        ]
+        + [("together", "", "", "", "", "", render_caps(file.caps))],
     )
 
 
