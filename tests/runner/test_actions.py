@@ -29,6 +29,9 @@ from support.ci_desk import (
 from support.composite_actions import Job
 from support.sim import SimServer, serving
 
+# what is run here begins with /usr/bin/env or is looked for in /bin
+pytestmark = pytest.mark.unwrapped
+
 ROOT = Path(__file__).parents[2]
 UP = ROOT / ".github" / "actions" / "gpu-runner-up"
 DOWN = ROOT / ".github" / "actions" / "gpu-runner-down"

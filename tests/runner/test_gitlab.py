@@ -19,6 +19,9 @@ from support.ci_desk import GPU, IMAGE, live_pods, make_machine, with_account
 from support.sim import SimServer, serving
 from support.waiting import wait_for
 
+# what is run here begins with /usr/bin/env or is looked for in /bin
+pytestmark = pytest.mark.unwrapped
+
 ROOT = Path(__file__).parents[2]
 STAGES = ROOT / "integrations" / "gitlab"
 BUILD_FAILURE, SYSTEM_FAILURE = 71, 72  # GitLab says: never count on 1 and 2

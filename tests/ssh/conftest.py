@@ -22,6 +22,7 @@ UNWRAPPED = {
     "test_resume",
     "test_sessions",
     "test_standby",
+    "test_users",
 }
 # what a test's name, or that of a fixture of its, says it needs
 NEEDED = ("busybox", "softhsm")
