@@ -637,6 +637,7 @@ def test_pod_is_read_changed_and_watched_from_the_command_line(
     renamed = document(run("pods", "edit", "t", "--name", "u", "--json"))
     edit = ("pods", "edit", "u", "--env", "B=2", "--unset", "A", "--yes", "--json")
     edited = document(run(*edit))
+    run("pods", "wait", "u")  # new variables restart the container
     restarted = document(run("pods", "restart", "u", "--yes", "--json"))
     run("pods", "wait", "u", "--for", "tcp:22")
 
