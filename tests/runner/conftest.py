@@ -102,7 +102,7 @@ def namespace_of(users: PodUsers) -> Iterator[int]:
     """Keep a mount namespace with these users; gives a process that lives in it."""
     keeper = subprocess.Popen(users.wrap(["sleep", "600"]))
     try:
-        mark = Path(f"/proc/{keeper.pid}/root/etc/{MARK}")
+        mark = Path("/proc", str(keeper.pid), "root", "etc", MARK)
         wait_for(mark.exists, what="the namespace is ready")
         yield keeper.pid
     finally:

@@ -16,6 +16,8 @@ from support.sshd import Sshd, SshdFactory
 MEBI = 1024 * 1024
 # what a person who types does not notice
 ECHO_P99_SECONDS = 0.02
+# however busy the machine is
+MOST_ECHO_P99_SECONDS = 0.05
 
 
 def resident_bytes() -> int:
@@ -191,4 +193,5 @@ async def test_typing_is_echoed_at_once_while_much_is_sent_over_the_same_link(
         await asyncio.gather(upload, shell, return_exceptions=True)
 
     assert sent > 20 * MEBI
-    assert busy_seconds < ECHO_P99_SECONDS + of_idle * idle_seconds
+    allowed_seconds = ECHO_P99_SECONDS + of_idle * idle_seconds
+    assert busy_seconds < min(allowed_seconds, MOST_ECHO_P99_SECONDS)

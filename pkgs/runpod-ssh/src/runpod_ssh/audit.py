@@ -28,6 +28,8 @@ from runpod_ssh.model import PodTarget
 log = get_logger(__name__)
 
 _BYTES_PER_MB = 1_000_000
+_LOCK_ATTEMPTS = 100
+_LOCK_PAUSE_SECONDS = 0.002
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,13 +146,19 @@ class AuditLog:
             log.warning("audit_line_lost", error=type(error).__name__, path=str(path))
 
     def _rotate(self, path: Path, descriptor: int) -> None:
-        """Put a file aside that is full, unless another process is at it."""
+        """Put a file aside that is full; who is at it already is waited for a moment."""
         if os.fstat(descriptor).st_size < self._max_bytes:
             return
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(descriptor), path.stat()):
-                path.replace(path.with_name(f"{path.name}.1"))
+        for _ in range(_LOCK_ATTEMPTS):
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # nobody has begun it anew yet where it is not there
+                with contextlib.suppress(FileNotFoundError):
+                    if os.path.samestat(os.fstat(descriptor), path.stat()):
+                        path.replace(path.with_name(f"{path.name}.1"))
+                return
+            # else the file would grow on while that one waits for its turn to run
+            time.sleep(_LOCK_PAUSE_SECONDS)
 
 
 def _user_name() -> str:
